@@ -1,0 +1,1 @@
+#define CLOZE_ABI 1

@@ -1,0 +1,201 @@
+//! The ragged batch: token rows laid end to end, and rows chosen from it. No padding exists anywhere.
+
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+
+/// S token sequences laid end to end as T rows.
+///
+/// Invariants: every sequence has at least one token; `ids` and `types` have T entries; `offsets` has S + 1 entries,
+/// starts at 0, rises strictly and ends at T.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    ids: Vec<u32>,
+    types: Vec<u32>,
+    offsets: Vec<usize>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// A batch of no sequences.
+    pub fn new() -> Self {
+        Self { ids: Vec::new(), types: Vec::new(), offsets: vec![0] }
+    }
+
+    /// Appends one sequence of token ids and their segment ids.
+    ///
+    /// Fails when the sequence is empty or the two lengths differ.
+    pub fn push(&mut self, ids: &[u32], types: &[u32]) -> Result<()> {
+        if ids.is_empty() {
+            return Err(Error::input("empty token sequence: at least one token is needed"));
+        }
+        if ids.len() != types.len() {
+            return Err(Error::input(format!("{} token ids but {} type ids", ids.len(), types.len())));
+        }
+        self.ids.extend_from_slice(ids);
+        self.types.extend_from_slice(types);
+        self.offsets.push(self.ids.len());
+        Ok(())
+    }
+
+    /// Number of sequences, S.
+    pub fn sequences(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Number of token rows, T.
+    pub fn tokens(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is no sequence.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Token ids, `[T]`.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Segment ids, `[T]`.
+    pub fn types(&self) -> &[u32] {
+        &self.types
+    }
+
+    /// First row of every sequence, then T: `[S + 1]`.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+
+    /// Rows of sequence `index`.
+    pub fn rows(&self, index: usize) -> Range<usize> {
+        self.offsets[index]..self.offsets[index + 1]
+    }
+}
+
+/// Rows of a [`Batch`] that are asked for, grouped by sequence.
+///
+/// Invariants: `offsets` has S + 1 entries, starts at 0, never falls and ends at `rows.len()`; the rows of one group
+/// belong to that sequence and rise strictly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selection {
+    rows: Vec<usize>,
+    offsets: Vec<usize>,
+}
+
+impl Selection {
+    /// Every row.
+    pub fn all(batch: &Batch) -> Self {
+        Self { rows: (0..batch.tokens()).collect(), offsets: batch.offsets().to_vec() }
+    }
+
+    /// The first row of every sequence: BERT's `[CLS]`.
+    pub fn first(batch: &Batch) -> Self {
+        Self { rows: batch.offsets()[..batch.sequences()].to_vec(), offsets: (0..=batch.sequences()).collect() }
+    }
+
+    /// The given positions within each sequence; one list a sequence, each rising strictly.
+    pub fn positions<P: AsRef<[usize]>>(batch: &Batch, positions: &[P]) -> Result<Self> {
+        if positions.len() != batch.sequences() {
+            return Err(Error::argument(format!(
+                "{} lists of positions for {} sequences",
+                positions.len(),
+                batch.sequences()
+            )));
+        }
+        let mut selection = Self { rows: Vec::new(), offsets: vec![0] };
+        for (index, list) in positions.iter().enumerate() {
+            let rows = batch.rows(index);
+            let mut previous = None;
+            for &position in list.as_ref() {
+                if position >= rows.len() {
+                    return Err(Error::argument(format!(
+                        "position {position} in sequence {index} of {} tokens",
+                        rows.len()
+                    )));
+                }
+                if previous.is_some_and(|p| p >= position) {
+                    return Err(Error::argument(format!("positions of sequence {index} do not rise at {position}")));
+                }
+                previous = Some(position);
+                selection.rows.push(rows.start + position);
+            }
+            selection.offsets.push(selection.rows.len());
+        }
+        Ok(selection)
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no row is selected.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Row indices into the batch, ascending.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Where each sequence's rows begin in [`Selection::rows`], then the total: `[S + 1]`.
+    pub fn offsets(&self) -> &[usize] {
+        &self.offsets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(lengths: &[usize]) -> Batch {
+        let mut batch = Batch::new();
+        for &n in lengths {
+            batch.push(&vec![7; n], &vec![0; n]).unwrap();
+        }
+        batch
+    }
+
+    #[test]
+    fn sequences_lie_end_to_end() {
+        let batch = batch(&[2, 1, 3]);
+        assert_eq!((batch.sequences(), batch.tokens()), (3, 6));
+        assert_eq!(batch.offsets(), [0, 2, 3, 6]);
+        assert_eq!(batch.rows(2), 3..6);
+    }
+
+    #[test]
+    fn empty_and_uneven_sequences_are_refused_and_change_nothing() {
+        let mut batch = batch(&[2]);
+        assert!(batch.push(&[], &[]).is_err());
+        assert!(batch.push(&[1, 2], &[0]).is_err());
+        assert_eq!(batch.offsets(), [0, 2]);
+        assert_eq!(batch.tokens(), 2);
+    }
+
+    #[test]
+    fn selections_are_grouped_by_sequence() {
+        let batch = batch(&[3, 2, 4]);
+        assert_eq!(Selection::first(&batch).rows(), [0, 3, 5]);
+        assert_eq!(Selection::all(&batch).len(), 9);
+        let chosen = Selection::positions(&batch, &[vec![2], vec![], vec![0, 3]]).unwrap();
+        assert_eq!(chosen.rows(), [2, 5, 8]);
+        assert_eq!(chosen.offsets(), [0, 1, 1, 3]);
+    }
+
+    #[test]
+    fn positions_outside_or_out_of_order_are_refused() {
+        let batch = batch(&[3]);
+        assert!(Selection::positions(&batch, &[vec![3]]).is_err());
+        assert!(Selection::positions(&batch, &[vec![1, 1]]).is_err());
+        assert!(Selection::positions(&batch, &[vec![0], vec![0]]).is_err());
+    }
+}

@@ -1,0 +1,286 @@
+//! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Device, Mapped};
+use crate::dtype::Element;
+use crate::error::{Error, Result, Status};
+use crate::pool::{Cancel, Pool};
+use crate::simd::Isa;
+
+/// A CPU: the threads of one model and the instruction set they use.
+#[derive(Clone)]
+pub struct Cpu {
+    pool: Arc<Pool>,
+    isa: Isa,
+    spare: Arc<Spare>,
+    cancel: Option<Cancel>,
+}
+
+impl Cpu {
+    /// A CPU of `threads` threads (0: all) with the best instruction set, or the one that `CLOZE_ISA` names.
+    pub fn new(threads: usize) -> Result<Self> {
+        Self::with_isa(threads, Isa::detect()?)
+    }
+
+    /// A CPU of `threads` threads that uses `isa`.
+    pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
+        Ok(Self { pool: Arc::new(Pool::new(threads)?), isa, spare: Arc::default(), cancel: None })
+    }
+
+    /// The same CPU, for a call that stops once `cancel` is set.
+    pub fn cancelled_by(&self, cancel: Option<&Cancel>) -> Self {
+        Self { cancel: cancel.cloned(), ..self.clone() }
+    }
+
+    /// Instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of worker threads.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Runs `work` on one of the worker threads.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
+    }
+
+    /// Calls `task` for every index below `items` on the worker threads; see [`Pool::for_each`].
+    pub fn for_each(&self, items: usize, task: impl Fn(usize) + Sync) -> Result<()> {
+        self.pool.for_each(items, self.cancel.as_ref(), task)
+    }
+
+    /// An error once the call has been cancelled.
+    pub fn check_cancel(&self) -> Result<()> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+}
+
+impl Device for Cpu {
+    type Buffer<E: Element> = CpuBuffer<E>;
+
+    fn alloc<E: Element>(&self, len: usize) -> Result<CpuBuffer<E>> {
+        let block = match self.spare.take(len * size_of::<E>()) {
+            Some(block) => block,
+            None => Block::new(len * size_of::<E>())?,
+        };
+        Ok(CpuBuffer { storage: Storage::Owned { block, spare: Arc::clone(&self.spare) }, len, element: PhantomData })
+    }
+
+    fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CpuBuffer<E>> {
+        let bytes = stored.bytes();
+        if bytes.len() % size_of::<E>() != 0 {
+            return Err(Error::internal(format!("{} bytes are no whole number of {}", bytes.len(), E::DTYPE)));
+        }
+        let len = bytes.len() / size_of::<E>();
+        if cfg!(target_endian = "big") {
+            return Err(Error::unsupported("big-endian processors: weights are little-endian and used in place"));
+        }
+        if bytes.as_ptr().cast::<E>().is_aligned() {
+            return Ok(CpuBuffer { storage: Storage::Mapped(stored.clone()), len, element: PhantomData });
+        }
+        let mut copy = self.alloc::<E>(len)?;
+        let target = copy.as_mut_slice()?;
+        // SAFETY: source and target are `bytes.len()` bytes of separate memory, and every bit pattern is an `E`.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), target.as_mut_ptr().cast::<u8>(), bytes.len()) };
+        Ok(copy)
+    }
+
+    fn upload<E: Element>(&self, values: &[E]) -> Result<CpuBuffer<E>> {
+        let mut buffer = self.alloc(values.len())?;
+        buffer.as_mut_slice()?.copy_from_slice(values);
+        Ok(buffer)
+    }
+
+    fn download<E: Element>(&self, buffer: &CpuBuffer<E>, out: &mut [E]) -> Result<()> {
+        let values = buffer.as_slice();
+        if values.len() < out.len() {
+            return Err(Error::internal(format!("{} elements wanted of a buffer of {}", out.len(), values.len())));
+        }
+        out.copy_from_slice(&values[..out.len()]);
+        Ok(())
+    }
+
+    fn len<E: Element>(buffer: &CpuBuffer<E>) -> usize {
+        buffer.len
+    }
+}
+
+/// Elements in main memory: owned, or read in place from a mapping and copied when first written.
+pub struct CpuBuffer<E: Element> {
+    storage: Storage,
+    len: usize,
+    element: PhantomData<E>,
+}
+
+enum Storage {
+    Owned { block: Block, spare: Arc<Spare> },
+    Mapped(Mapped),
+}
+
+impl<E: Element> CpuBuffer<E> {
+    /// The elements.
+    pub fn as_slice(&self) -> &[E] {
+        let start = match &self.storage {
+            Storage::Owned { block, .. } => block.start.as_ptr().cast_const().cast::<E>(),
+            Storage::Mapped(mapped) => mapped.bytes().as_ptr().cast::<E>(),
+        };
+        // SAFETY: `start` is aligned for `E` (blocks are, and `adopt` checked the mapping) and followed by `len`
+        // initialised elements: blocks are zeroed when made, mappings are plain bytes, and every bit pattern is an `E`.
+        unsafe { std::slice::from_raw_parts(start, self.len) }
+    }
+
+    /// The elements, to write. A mapped buffer becomes an owned copy first.
+    pub fn as_mut_slice(&mut self) -> Result<&mut [E]> {
+        if let Storage::Mapped(_) = self.storage {
+            let block = Block::new(self.len * size_of::<E>())?;
+            let target = block.start.as_ptr().cast::<E>();
+            // SAFETY: the new block holds `len` elements and overlaps nothing.
+            unsafe { std::ptr::copy_nonoverlapping(self.as_slice().as_ptr(), target, self.len) };
+            self.storage = Storage::Owned { block, spare: Arc::default() };
+        }
+        match &mut self.storage {
+            // SAFETY: an owned block is aligned, initialised, holds `len` elements and is borrowed exclusively.
+            Storage::Owned { block, .. } => unsafe {
+                Ok(std::slice::from_raw_parts_mut(block.start.as_ptr().cast::<E>(), self.len))
+            },
+            Storage::Mapped(_) => Err(Error::internal("a mapped buffer was not copied before writing")),
+        }
+    }
+}
+
+impl<E: Element> Drop for CpuBuffer<E> {
+    fn drop(&mut self) {
+        if let Storage::Owned { block, spare } = &mut self.storage {
+            spare.put(std::mem::replace(block, Block::EMPTY));
+        }
+    }
+}
+
+/// Initialised memory aligned to a cache line.
+struct Block {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: a block owns plain bytes; access is through `&` and `&mut` of its owner.
+unsafe impl Send for Block {}
+// SAFETY: as above.
+unsafe impl Sync for Block {}
+
+impl Block {
+    const ALIGNMENT: usize = 64;
+    const EMPTY: Block = Block { start: NonNull::<Line>::dangling().cast(), bytes: 0 };
+
+    fn new(bytes: usize) -> Result<Self> {
+        if bytes == 0 {
+            return Ok(Self::EMPTY);
+        }
+        let refused = || Error::new(Status::OutOfMemory, format!("cannot allocate {bytes} bytes"));
+        let layout = Layout::from_size_align(bytes, Self::ALIGNMENT).map_err(|_| refused())?;
+        // SAFETY: `bytes` is not zero.
+        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(refused)?;
+        Ok(Self { start, bytes })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            // SAFETY: `new` allocated this memory with the same size and alignment.
+            unsafe { dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.bytes, Self::ALIGNMENT)) };
+        }
+    }
+}
+
+#[repr(align(64))]
+struct Line;
+
+/// Freed blocks kept for the next call: fresh memory costs a page fault every 4 KiB.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Block>>);
+
+impl Spare {
+    /// Most bytes kept while no call runs.
+    const KEPT_BYTES: usize = 64 << 20;
+
+    /// The smallest kept block of at least `bytes` and at most twice that.
+    fn take(&self, bytes: usize) -> Option<Block> {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |b: &Block| b.bytes >= bytes && b.bytes / 2 <= bytes;
+        let (index, _) = blocks.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.bytes)?;
+        Some(blocks.swap_remove(index))
+    }
+
+    fn put(&self, block: Block) {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if block.bytes > 0 && blocks.iter().map(|b| b.bytes).sum::<usize>() + block.bytes <= Self::KEPT_BYTES {
+            blocks.push(block);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(bytes: Vec<u8>, skip: usize) -> Mapped {
+        let length = bytes.len();
+        Mapped::new(Arc::new(bytes), skip..length).unwrap()
+    }
+
+    #[test]
+    fn aligned_bytes_are_used_in_place_and_copied_on_write() {
+        let cpu = Cpu::new(1).unwrap();
+        let values = [1.5f32, -2.0, 3.25];
+        let mut bytes = vec![0u8; 16];
+        let skip = bytes.as_ptr().align_offset(4);
+        bytes.truncate(skip);
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        // Extending may have moved the bytes: find an aligned start again.
+        let stored = mapped(bytes, skip);
+        let mut buffer: CpuBuffer<f32> = cpu.adopt(&stored).unwrap();
+        assert_eq!(buffer.as_slice(), values);
+        if stored.bytes().as_ptr().cast::<f32>().is_aligned() {
+            assert_eq!(buffer.as_slice().as_ptr().cast::<u8>(), stored.bytes().as_ptr());
+        }
+        buffer.as_mut_slice().unwrap()[0] = 9.0;
+        assert_eq!(buffer.as_slice(), [9.0, -2.0, 3.25]);
+        assert_eq!(stored.bytes()[..4], 1.5f32.to_le_bytes());
+    }
+
+    #[test]
+    fn unaligned_bytes_are_copied() {
+        let cpu = Cpu::new(1).unwrap();
+        let mut bytes = vec![0u8; 13];
+        bytes[1..5].copy_from_slice(&7.0f32.to_le_bytes());
+        bytes[5..9].copy_from_slice(&8.0f32.to_le_bytes());
+        bytes[9..13].copy_from_slice(&9.0f32.to_le_bytes());
+        let stored = mapped(bytes, 1);
+        let buffer: CpuBuffer<f32> = cpu.adopt(&stored).unwrap();
+        assert_eq!(buffer.as_slice(), [7.0, 8.0, 9.0]);
+    }
+
+    #[test]
+    fn memory_is_aligned_and_reused() {
+        let cpu = Cpu::new(1).unwrap();
+        let buffer = cpu.alloc::<f32>(1000).unwrap();
+        let start = buffer.as_slice().as_ptr();
+        assert_eq!(start.align_offset(64), 0);
+        drop(buffer);
+        assert_eq!(cpu.alloc::<f32>(900).unwrap().as_slice().as_ptr(), start);
+        assert_eq!(cpu.alloc::<f32>(0).unwrap().as_slice().len(), 0);
+    }
+
+    #[test]
+    fn too_much_memory_is_an_error() {
+        let cpu = Cpu::new(1).unwrap();
+        assert_eq!(cpu.alloc::<f32>(usize::MAX / 16).err().map(|e| e.status()), Some(Status::OutOfMemory));
+    }
+}

@@ -1,0 +1,148 @@
+//! Where numbers live: a device's buffers, and matrices in them.
+
+#![allow(unsafe_code)]
+
+mod cpu;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use cpu::{Cpu, CpuBuffer};
+
+use crate::dtype::Element;
+use crate::error::{Error, Result};
+
+/// Bytes that something keeps alive: a mapped file, or a buffer of the caller.
+pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A byte range of [`Bytes`]: the stored form of one tensor.
+#[derive(Clone)]
+pub struct Mapped {
+    owner: Bytes,
+    range: Range<usize>,
+}
+
+impl Mapped {
+    /// The bytes of `owner` in `range`. Fails when the range does not lie within them.
+    pub fn new(owner: Bytes, range: Range<usize>) -> Result<Self> {
+        let length = (*owner).as_ref().len();
+        if range.start > range.end || range.end > length {
+            return Err(Error::file(format!("bytes {}..{} of {length}", range.start, range.end)));
+        }
+        Ok(Self { owner, range })
+    }
+
+    /// The bytes themselves.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.owner).as_ref()[self.range.clone()]
+    }
+}
+
+impl fmt::Debug for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mapped({:?})", self.range)
+    }
+}
+
+/// A compute device. Clones share the device; a call may narrow its clone (see [`Cpu::cancelled_by`]).
+pub trait Device: Clone + Send + Sync + 'static {
+    /// Elements in this device's memory.
+    type Buffer<E: Element>: Send + Sync;
+
+    /// New memory of `len` elements whose contents are unspecified but initialised.
+    fn alloc<E: Element>(&self, len: usize) -> Result<Self::Buffer<E>>;
+
+    /// Memory that holds a stored tensor: the mapping itself where the device can read it, else a copy.
+    /// `stored` holds a whole number of little-endian `E`.
+    fn adopt<E: Element>(&self, stored: &Mapped) -> Result<Self::Buffer<E>>;
+
+    /// New memory holding `values`.
+    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>>;
+
+    /// Copies the first `out.len()` elements to the host, after all work that writes them.
+    fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
+
+    /// Number of elements in `buffer`.
+    fn len<E: Element>(buffer: &Self::Buffer<E>) -> usize;
+}
+
+/// A row-major matrix in device memory. The buffer may be larger than the matrix: workspaces are reused.
+pub struct Tensor<D: Device, E: Element = f32> {
+    buffer: D::Buffer<E>,
+    rows: usize,
+    cols: usize,
+}
+
+impl<D: Device, E: Element> Tensor<D, E> {
+    /// New memory for `rows × cols` with unspecified contents.
+    pub fn new(device: &D, rows: usize, cols: usize) -> Result<Self> {
+        Ok(Self { buffer: device.alloc(area(rows, cols)?)?, rows, cols })
+    }
+
+    /// A copy of host values.
+    pub fn from_host(device: &D, values: &[E], rows: usize, cols: usize) -> Result<Self> {
+        Self::from_buffer(device.upload(values)?, rows, cols)
+    }
+
+    /// A stored tensor, in place where the device can.
+    pub fn from_mapped(device: &D, stored: &Mapped, rows: usize, cols: usize) -> Result<Self> {
+        Self::from_buffer(device.adopt(stored)?, rows, cols)
+    }
+
+    fn from_buffer(buffer: D::Buffer<E>, rows: usize, cols: usize) -> Result<Self> {
+        let (length, needed) = (D::len(&buffer), area(rows, cols)?);
+        if length != needed {
+            return Err(Error::internal(format!("{length} elements for a matrix of {rows} x {cols}")));
+        }
+        Ok(Self { buffer, rows, cols })
+    }
+
+    /// Gives the matrix another shape, growing its memory only when it is too small. Contents become unspecified.
+    pub fn reshape(&mut self, device: &D, rows: usize, cols: usize) -> Result<()> {
+        let needed = area(rows, cols)?;
+        if D::len(&self.buffer) < needed {
+            self.buffer = device.alloc(needed)?;
+        }
+        (self.rows, self.cols) = (rows, cols);
+        Ok(())
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// `(rows, columns)`.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// The memory; at least `rows · cols` elements.
+    pub fn buffer(&self) -> &D::Buffer<E> {
+        &self.buffer
+    }
+
+    /// The memory, to write.
+    pub fn buffer_mut(&mut self) -> &mut D::Buffer<E> {
+        &mut self.buffer
+    }
+
+    /// Copies the matrix to the host.
+    pub fn to_host(&self, device: &D) -> Result<Vec<E>> {
+        let mut out = vec![E::default(); self.rows * self.cols];
+        device.download(&self.buffer, &mut out)?;
+        Ok(out)
+    }
+}
+
+fn area(rows: usize, cols: usize) -> Result<usize> {
+    rows.checked_mul(cols)
+        .filter(|n| n.checked_mul(8).is_some_and(|bytes| isize::try_from(bytes).is_ok()))
+        .ok_or_else(|| Error::new(crate::error::Status::OutOfMemory, format!("matrix of {rows} x {cols} is too large")))
+}

@@ -1,0 +1,142 @@
+//! Worker threads of one model, and the flag that stops their work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::error::{Error, Result, Status};
+
+/// A flag that any thread may set to stop the calls that watch it. Clones share the flag.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// A flag that is not set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the calls that watch this flag to stop. Only an atomic store: safe in a signal handler.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Clears the flag for another call.
+    pub fn reset(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the flag is set.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// An error once the flag is set.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() { Err(Error::new(Status::Cancelled, "cancelled by the caller")) } else { Ok(()) }
+    }
+}
+
+/// Threads that belong to one model. Nothing is global: the threads end with the pool.
+pub struct Pool {
+    workers: Option<rayon_core::ThreadPool>,
+    threads: usize,
+}
+
+impl Pool {
+    /// A pool of `threads`; 0 takes one per processor that this process may use. One thread means the caller's own.
+    pub fn new(threads: usize) -> Result<Self> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n if n > 1024 => return Err(Error::argument(format!("{n} threads: at most 1024"))),
+            n => n,
+        };
+        if threads == 1 {
+            return Ok(Self { workers: None, threads });
+        }
+        let workers = rayon_core::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|index| format!("cloze-{index}"))
+            .build()
+            .map_err(|e| Error::new(Status::OutOfMemory, format!("cannot start {threads} threads: {e}")))?;
+        Ok(Self { workers: Some(workers), threads })
+    }
+
+    /// Number of threads that work on a call.
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Runs `work` on a thread of the pool, so that the [`Pool::for_each`] inside start without a hand-over.
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.workers {
+            None => work(),
+            Some(workers) => workers.install(work),
+        }
+    }
+
+    /// Calls `task` once for every index below `items`, on any thread in any order, and returns when all are done.
+    ///
+    /// `cancel` is polled before every item; items that have not begun by then are left out and the result is an error.
+    pub fn for_each(&self, items: usize, cancel: Option<&Cancel>, task: impl Fn(usize) + Sync) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while cancel.is_none_or(|c| !c.is_set()) {
+                let item = next.fetch_add(1, Ordering::Relaxed);
+                if item >= items {
+                    break;
+                }
+                task(item);
+            }
+        };
+        match &self.workers {
+            Some(workers) if items > 1 => {
+                let helpers = self.threads.min(items) - 1;
+                workers.install(|| {
+                    rayon_core::scope(|scope| {
+                        for _ in 0..helpers {
+                            scope.spawn(|_| work());
+                        }
+                        work();
+                    });
+                });
+            }
+            _ => work(),
+        }
+        cancel.map_or(Ok(()), Cancel::check)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_runs_once() {
+        for threads in [1, 2, 5] {
+            let pool = Pool::new(threads).unwrap();
+            for items in [0, 1, 2, 97] {
+                let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
+                pool.for_each(items, None, |i| _ = counts[i].fetch_add(1, Ordering::Relaxed)).unwrap();
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_flag_stops_the_work_and_is_an_error() {
+        let (pool, cancel, ran) = (Pool::new(2).unwrap(), Cancel::new(), AtomicUsize::new(0));
+        let result = pool.for_each(1000, Some(&cancel), |_| {
+            ran.fetch_add(1, Ordering::Relaxed);
+            cancel.set();
+        });
+        assert_eq!(result.unwrap_err().status(), Status::Cancelled);
+        assert!(ran.load(Ordering::Relaxed) <= 2);
+        cancel.reset();
+        assert!(pool.for_each(3, Some(&cancel), |_| ()).is_ok());
+    }
+
+    #[test]
+    fn an_absurd_number_of_threads_is_refused() {
+        assert_eq!(Pool::new(1_000_000).err().map(|e| e.status()), Some(Status::InvalidArgument));
+    }
+}

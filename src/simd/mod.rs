@@ -1,0 +1,258 @@
+//! Instruction sets: chosen at run time, proved by a token, entered in one place.
+//!
+//! Code is written once against [`Simd`]. A value of an implementing type proves that the processor has the
+//! instructions, because [`Isa::dispatch`] makes it only after asking the processor.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use std::fmt;
+
+pub use portable::Portable;
+
+use crate::error::{Error, Result};
+
+/// Vectors of f32 and what can be done with them. The token is a zero-sized proof.
+///
+/// # Safety
+/// A type may implement this only if a value of it cannot exist on a processor without its instructions,
+/// and `LANES` is at most [`MAX_LANES`].
+pub unsafe trait Simd: Copy + Send + Sync + 'static {
+    /// f32 values in a vector.
+    const LANES: usize;
+    /// Columns of the matrix-multiplication tile, in vectors.
+    const TILE_VECTORS: usize;
+    /// Rows of the matrix-multiplication tile.
+    const TILE_ROWS: usize;
+    /// A vector.
+    type V: Copy;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// Reads `LANES` values.
+    ///
+    /// # Safety
+    /// `source` is valid for reads of `LANES` f32; no alignment is needed.
+    unsafe fn load_ptr(self, source: *const f32) -> Self::V;
+    /// Writes `LANES` values.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `LANES` f32; no alignment is needed.
+    unsafe fn store_ptr(self, target: *mut f32, v: Self::V);
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`, rounded once where the processor fuses.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of each pair; `b` where either is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The smaller of each pair; `b` where either is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+    /// Nearest integer, ties to even, as f32.
+    fn round(self, a: Self::V) -> Self::V;
+    /// 2ⁿ of integral lanes n in −126..=127.
+    fn exp2_int(self, n: Self::V) -> Self::V;
+    /// `x` in lanes where `a > b`, else `y`.
+    fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Sum of the lanes, in an order that depends on `LANES` only.
+    fn sum(self, a: Self::V) -> f32;
+    /// Largest lane.
+    fn max_lane(self, a: Self::V) -> f32;
+
+    /// All lanes zero.
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.0)
+    }
+
+    /// The first `LANES` values of `source`.
+    #[inline(always)]
+    fn load(self, source: &[f32]) -> Self::V {
+        assert!(source.len() >= Self::LANES);
+        // SAFETY: the line above establishes the length.
+        unsafe { self.load_ptr(source.as_ptr()) }
+    }
+
+    /// Writes the first `LANES` values of `target`.
+    #[inline(always)]
+    fn store(self, target: &mut [f32], v: Self::V) {
+        assert!(target.len() >= Self::LANES);
+        // SAFETY: the line above establishes the length.
+        unsafe { self.store_ptr(target.as_mut_ptr(), v) }
+    }
+
+    /// Fewer than `LANES` values, the rest filled with `fill`.
+    #[inline(always)]
+    fn load_tail(self, source: &[f32], fill: f32) -> Self::V {
+        let mut lanes = [fill; MAX_LANES];
+        lanes[..source.len()].copy_from_slice(source);
+        self.load(&lanes)
+    }
+
+    /// The first `target.len()` lanes; at most `LANES`.
+    #[inline(always)]
+    fn store_tail(self, target: &mut [f32], v: Self::V) {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(&mut lanes, v);
+        target.copy_from_slice(&lanes[..target.len()]);
+    }
+}
+
+/// Lanes of the widest instruction set.
+pub const MAX_LANES: usize = 16;
+
+/// Work written once for every instruction set. `run` must be `#[inline(always)]`, and so must what it calls in its
+/// loops: only then is it compiled for the instructions of `S`.
+pub trait Kernel {
+    /// What the work returns.
+    type Output;
+    /// Does the work.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Portable,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isa(Level);
+
+impl Isa {
+    /// Environment variable that forces a lower instruction set: `portable`, `avx2`, `avx512` or `neon`.
+    pub const VARIABLE: &'static str = "CLOZE_ISA";
+
+    /// Every instruction set of this processor, from the plainest to the best.
+    pub fn available() -> Vec<Isa> {
+        let mut found = vec![Isa(Level::Portable)];
+        #[cfg(target_arch = "aarch64")]
+        found.push(Isa(Level::Neon));
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            found.push(Isa(Level::Avx2));
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+                found.push(Isa(Level::Avx512));
+            }
+        }
+        found
+    }
+
+    /// The best instruction set, or the one that [`Isa::VARIABLE`] names.
+    pub fn detect() -> Result<Isa> {
+        let available = Self::available();
+        match std::env::var(Self::VARIABLE) {
+            Err(std::env::VarError::NotPresent) => Ok(available[available.len() - 1]),
+            Err(std::env::VarError::NotUnicode(_)) => Err(Error::argument("CLOZE_ISA is not Unicode")),
+            Ok(name) => available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+                let names: Vec<_> = available.iter().map(|isa| isa.name()).collect();
+                Error::argument(format!("CLOZE_ISA is \"{name}\"; this processor has {}", names.join(", ")))
+            }),
+        }
+    }
+
+    /// Lower-case name.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs `kernel` compiled for this instruction set.
+    #[inline]
+    pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
+        match self.0 {
+            Level::Portable => kernel.run(Portable),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => kernel.run(neon::Neon::baseline()),
+            // SAFETY: only `available` makes this level, after the processor reported avx2, fma and f16c.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::enter(kernel) },
+            // SAFETY: only `available` makes this level, after the processor reported avx512f and avx512dq.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::enter(kernel) },
+        }
+    }
+}
+
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every operation of a token, lane by lane, against scalar arithmetic.
+    struct Agrees;
+
+    impl Kernel for Agrees {
+        type Output = ();
+        fn run<S: Simd>(self, s: S) {
+            let a: Vec<f32> = (0..S::LANES).map(|i| i as f32 * 1.75 - 5.5).collect();
+            let b: Vec<f32> = (0..S::LANES).map(|i| 3.25 - i as f32 * 0.5).collect();
+            let c: Vec<f32> = (0..S::LANES).map(|i| 0.125 * i as f32).collect();
+            let (va, vb, vc) = (s.load(&a), s.load(&b), s.load(&c));
+            let lanes = |v: S::V| {
+                let mut out = vec![f32::NAN; S::LANES];
+                s.store(&mut out, v);
+                out
+            };
+            let each = |f: &dyn Fn(usize) -> f32| (0..S::LANES).map(f).collect::<Vec<_>>();
+            assert_eq!(lanes(s.add(va, vb)), each(&|i| a[i] + b[i]));
+            assert_eq!(lanes(s.sub(va, vb)), each(&|i| a[i] - b[i]));
+            assert_eq!(lanes(s.mul(va, vb)), each(&|i| a[i] * b[i]));
+            assert_eq!(lanes(s.div(va, vb)), each(&|i| a[i] / b[i]));
+            assert_eq!(lanes(s.fma(va, vb, vc)), each(&|i| a[i] * b[i] + c[i])); // exact in binary for these values
+            assert_eq!(lanes(s.max(va, vb)), each(&|i| a[i].max(b[i])));
+            assert_eq!(lanes(s.min(va, vb)), each(&|i| a[i].min(b[i])));
+            assert_eq!(lanes(s.round(va)), each(&|i| a[i].round_ties_even()));
+            assert_eq!(lanes(s.exp2_int(s.round(va))), each(&|i| a[i].round_ties_even().exp2()));
+            assert_eq!(lanes(s.select_gt(va, vb, va, vc)), each(&|i| if a[i] > b[i] { a[i] } else { c[i] }));
+            assert_eq!(s.sum(va), a.iter().sum::<f32>());
+            assert_eq!(s.max_lane(vb), 3.25);
+            assert_eq!(s.max_lane(va), a[S::LANES - 1]);
+            for n in 0..S::LANES {
+                let v = s.load_tail(&a[..n], -9.0);
+                assert_eq!(lanes(v), each(&|i| if i < n { a[i] } else { -9.0 }));
+                let mut out = vec![0.0; n];
+                s.store_tail(&mut out, va);
+                assert_eq!(out, a[..n]);
+            }
+        }
+    }
+
+    #[test]
+    fn every_available_set_agrees_with_scalar_arithmetic() {
+        for isa in Isa::available() {
+            isa.dispatch(Agrees);
+        }
+    }
+}
