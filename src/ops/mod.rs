@@ -1,1 +1,26 @@
-//! Ops.
+//! One operation a file: what it computes, the trait a device implements, the wrapper that checks shapes, the CPU.
+
+#![allow(unsafe_code)]
+
+pub mod activation;
+pub mod attention;
+pub mod embedding;
+pub mod gather;
+mod gemm;
+pub mod layer_norm;
+pub mod linear;
+#[cfg(test)]
+mod oracle;
+pub mod pooling;
+mod shared;
+pub mod softmax;
+
+use crate::device::Cpu;
+
+/// A device that provides every operation: what the model is generic over.
+pub trait Ops:
+    attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+{
+}
+
+impl Ops for Cpu {}

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
+use crate::dtype::{bf16, f16};
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -39,6 +40,41 @@ unsafe impl Simd for Avx2 {
     unsafe fn store_ptr(self, target: *mut f32, v: __m256) {
         // SAFETY: avx by the token; the caller vouches for 8 writable values.
         unsafe { _mm256_storeu_ps(target, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_ptr(self, source: *const f16) -> __m256 {
+        // SAFETY: f16c by the token; the caller vouches for 8 readable values.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(source.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, source: *const bf16) -> __m256 {
+        // SAFETY: avx2 by the token; the caller vouches for 8 readable values.
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast()));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> __m256, target: *mut f32, stride: usize) {
+        // SAFETY: avx by the token; 8 values at each of 8 rows of `target`: the caller's promise.
+        unsafe {
+            // Pairs of rows, then pairs of pairs within each 128-bit half, then the halves.
+            let low: [__m256; 4] = std::array::from_fn(|i| _mm256_unpacklo_ps(vector(2 * i), vector(2 * i + 1)));
+            let high: [__m256; 4] = std::array::from_fn(|i| _mm256_unpackhi_ps(vector(2 * i), vector(2 * i + 1)));
+            for (half, first) in [(0, 0), (2, 4)] {
+                let (a, b, c, d) = (low[half], low[half + 1], high[half], high[half + 1]);
+                let quads = [
+                    _mm256_shuffle_ps::<0x44>(a, b),
+                    _mm256_shuffle_ps::<0xEE>(a, b),
+                    _mm256_shuffle_ps::<0x44>(c, d),
+                    _mm256_shuffle_ps::<0xEE>(c, d),
+                ];
+                for (j, quad) in quads.into_iter().enumerate() {
+                    _mm_storeu_ps(target.add(j * stride + first), _mm256_castps256_ps128(quad));
+                    _mm_storeu_ps(target.add((j + 4) * stride + first), _mm256_extractf128_ps::<1>(quad));
+                }
+            }
+        }
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {

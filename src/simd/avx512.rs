@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
+use crate::dtype::{bf16, f16};
 
 /// Proof that the processor has AVX-512 F and DQ.
 #[derive(Clone, Copy)]
@@ -39,6 +40,44 @@ unsafe impl Simd for Avx512 {
     unsafe fn store_ptr(self, target: *mut f32, v: __m512) {
         // SAFETY: avx512f by the token; the caller vouches for 16 writable values.
         unsafe { _mm512_storeu_ps(target, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_ptr(self, source: *const f16) -> __m512 {
+        // SAFETY: avx512f by the token; the caller vouches for 16 readable values.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(source.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, source: *const bf16) -> __m512 {
+        // SAFETY: avx512f by the token; the caller vouches for 16 readable values.
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> __m512, target: *mut f32, stride: usize) {
+        // SAFETY: avx512f by the token; 16 values at each of 16 rows of `target`: the caller's promise.
+        unsafe {
+            // Each group of four rows becomes four vectors of 4x4 blocks; a block is then stored by its 128-bit lane.
+            for group in 0..4 {
+                let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|i| vector(4 * group + i));
+                let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+                let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+                let blocks = [
+                    _mm512_shuffle_ps::<0x44>(ab_low, cd_low),
+                    _mm512_shuffle_ps::<0xEE>(ab_low, cd_low),
+                    _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+                    _mm512_shuffle_ps::<0xEE>(ab_high, cd_high),
+                ];
+                for (j, block) in blocks.into_iter().enumerate() {
+                    let at = target.add(j * stride + 4 * group);
+                    _mm_storeu_ps(at, _mm512_extractf32x4_ps::<0>(block));
+                    _mm_storeu_ps(at.add(4 * stride), _mm512_extractf32x4_ps::<1>(block));
+                    _mm_storeu_ps(at.add(8 * stride), _mm512_extractf32x4_ps::<2>(block));
+                    _mm_storeu_ps(at.add(12 * stride), _mm512_extractf32x4_ps::<3>(block));
+                }
+            }
+        }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {

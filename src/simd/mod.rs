@@ -18,6 +18,7 @@ use std::fmt;
 
 pub use portable::Portable;
 
+use crate::dtype::{bf16, f16};
 use crate::error::{Error, Result};
 
 /// Vectors of f32 and what can be done with them. The token is a zero-sized proof.
@@ -47,6 +48,21 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is valid for writes of `LANES` f32; no alignment is needed.
     unsafe fn store_ptr(self, target: *mut f32, v: Self::V);
+    /// Reads `LANES` f16 values.
+    ///
+    /// # Safety
+    /// `source` is valid for reads of `LANES` f16; no alignment is needed beyond that of f16.
+    unsafe fn load_f16_ptr(self, source: *const f16) -> Self::V;
+    /// Reads `LANES` bf16 values.
+    ///
+    /// # Safety
+    /// `source` is valid for reads of `LANES` bf16; no alignment is needed beyond that of bf16.
+    unsafe fn load_bf16_ptr(self, source: *const bf16) -> Self::V;
+    /// Writes the transpose of `LANES` vectors: lane `j` of `vector(i)` goes to `target[j · stride + i]`.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `LANES` f32 at each of `LANES` rows, `stride` apart.
+    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> Self::V, target: *mut f32, stride: usize);
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
@@ -239,6 +255,24 @@ mod tests {
             assert_eq!(s.sum(va), a.iter().sum::<f32>());
             assert_eq!(s.max_lane(vb), 3.25);
             assert_eq!(s.max_lane(va), a[S::LANES - 1]);
+            let halves: Vec<f16> = a.iter().map(|&x| f16::from_f32(x)).collect();
+            let brains: Vec<bf16> = a.iter().map(|&x| bf16::from_f32(x)).collect();
+            // SAFETY: each vector holds LANES elements.
+            let (half, brain) = unsafe { (s.load_f16_ptr(halves.as_ptr()), s.load_bf16_ptr(brains.as_ptr())) };
+            assert_eq!(lanes(half), each(&|i| halves[i].to_f32()));
+            assert_eq!(lanes(brain), each(&|i| brains[i].to_f32()));
+            let rows: Vec<Vec<f32>> =
+                (0..S::LANES).map(|i| (0..S::LANES).map(|j| (i * 100 + j) as f32).collect()).collect();
+            let stride = S::LANES + 3;
+            let mut turned = vec![-1.0; stride * S::LANES];
+            // SAFETY: LANES rows of `stride` values, each at least LANES long.
+            unsafe { s.transpose_ptr(|i| s.load(&rows[i]), turned.as_mut_ptr(), stride) };
+            for j in 0..S::LANES {
+                for i in 0..stride {
+                    let expected = if i < S::LANES { (i * 100 + j) as f32 } else { -1.0 };
+                    assert_eq!(turned[j * stride + i], expected);
+                }
+            }
             for n in 0..S::LANES {
                 let v = s.load_tail(&a[..n], -9.0);
                 assert_eq!(lanes(v), each(&|i| if i < n { a[i] } else { -9.0 }));

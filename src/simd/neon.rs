@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::Simd;
+use crate::dtype::{bf16, f16};
 
 /// Proof of NEON: part of the aarch64 baseline.
 #[derive(Clone, Copy)]
@@ -36,6 +37,29 @@ unsafe impl Simd for Neon {
     unsafe fn store_ptr(self, target: *mut f32, v: float32x4_t) {
         // SAFETY: baseline; the caller vouches for 4 writable values.
         unsafe { vst1q_f32(target, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_ptr(self, source: *const f16) -> float32x4_t {
+        // SAFETY: the caller vouches for 4 readable values.
+        let values = unsafe { source.cast::<[f16; 4]>().read_unaligned() }.map(f16::to_f32);
+        // SAFETY: `values` holds 4 f32.
+        unsafe { vld1q_f32(values.as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, source: *const bf16) -> float32x4_t {
+        // SAFETY: baseline; the caller vouches for 4 readable values.
+        unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(source.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> float32x4_t, target: *mut f32, stride: usize) {
+        // SAFETY: baseline; rows and columns below 4 of `target`: the caller's promise.
+        unsafe {
+            let (ab, cd) = (vtrnq_f32(vector(0), vector(1)), vtrnq_f32(vector(2), vector(3)));
+            vst1q_f32(target, vcombine_f32(vget_low_f32(ab.0), vget_low_f32(cd.0)));
+            vst1q_f32(target.add(stride), vcombine_f32(vget_low_f32(ab.1), vget_low_f32(cd.1)));
+            vst1q_f32(target.add(2 * stride), vcombine_f32(vget_high_f32(ab.0), vget_high_f32(cd.0)));
+            vst1q_f32(target.add(3 * stride), vcombine_f32(vget_high_f32(ab.1), vget_high_f32(cd.1)));
+        }
     }
     #[inline(always)]
     fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {

@@ -1,6 +1,7 @@
 //! Plain Rust that any processor runs: 8 lanes that the compiler may vectorise.
 
 use super::Simd;
+use crate::dtype::{bf16, f16};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -33,6 +34,25 @@ unsafe impl Simd for Portable {
     unsafe fn store_ptr(self, target: *mut f32, v: [f32; 8]) {
         // SAFETY: the caller vouches for 8 writable values.
         unsafe { target.cast::<[f32; 8]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16_ptr(self, source: *const f16) -> [f32; 8] {
+        // SAFETY: the caller vouches for 8 readable values.
+        unsafe { source.cast::<[f16; 8]>().read_unaligned() }.map(f16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn load_bf16_ptr(self, source: *const bf16) -> [f32; 8] {
+        // SAFETY: the caller vouches for 8 readable values.
+        unsafe { source.cast::<[bf16; 8]>().read_unaligned() }.map(bf16::to_f32)
+    }
+    #[inline(always)]
+    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> [f32; 8], target: *mut f32, stride: usize) {
+        for i in 0..8 {
+            for (j, x) in vector(i).into_iter().enumerate() {
+                // SAFETY: row j and column i are below 8: the caller's promise.
+                unsafe { target.add(j * stride + i).write(x) };
+            }
+        }
     }
     #[inline(always)]
     fn add(self, a: [f32; 8], b: [f32; 8]) -> [f32; 8] {

@@ -1,0 +1,259 @@
+//! The CPU's matrix multiplication: a register tile, the panels it reads, and the stripe loop around it.
+//!
+//!   C[m, n] = Σₖ A[m, k] · B[n, k]
+//!
+//! A is row-major and read in place. B arrives as *panels*: `k` rows of [`width`] columns, contiguous, so that one tile
+//! step is a few vector loads and one broadcast per row of A. A panel of [`DEPTH`] rows stays in the first-level cache
+//! while every row of A passes it, so each weight is fetched and rearranged once per call and nothing is kept packed.
+//!
+//! Every C[m, n] is summed over k in the same order whatever the tile, the batch or the number of threads: results
+//! depend on the instruction set alone.
+
+use std::mem::MaybeUninit;
+
+use crate::dtype::{Element, bf16, f16};
+use crate::simd::Simd;
+
+/// Rows of a panel: 256 · 16 columns · 4 bytes is half a 32 KiB first-level cache.
+pub const DEPTH: usize = 256;
+
+/// Most columns of a panel, over all instruction sets.
+pub const MAX_WIDTH: usize = 32;
+
+/// Columns of a panel.
+pub const fn width<S: Simd>() -> usize {
+    S::LANES * S::TILE_VECTORS
+}
+
+/// Room for one panel. What has not been packed is not initialised.
+#[repr(align(64))]
+pub struct Panel([MaybeUninit<f32>; DEPTH * MAX_WIDTH]);
+
+impl Panel {
+    /// Room on the caller's stack; costs nothing.
+    #[inline(always)]
+    pub fn new() -> Self {
+        Self([MaybeUninit::uninit(); DEPTH * MAX_WIDTH])
+    }
+
+    /// First value.
+    #[inline(always)]
+    pub fn as_ptr(&self) -> *const f32 {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// What a tile of C starts from.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// Zero.
+    Zero,
+    /// One value per column: [`width`] of them.
+    Bias(&'a [f32]),
+    /// The values that C holds.
+    Held,
+}
+
+/// Rows of C from `c`, `stride` apart, and rows of A from `a`, `a_stride` apart.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// Number of rows.
+    pub count: usize,
+    /// First element of A.
+    pub a: *const f32,
+    /// Elements between rows of A.
+    pub a_stride: usize,
+    /// First element of C.
+    pub c: *mut f32,
+    /// Elements between rows of C.
+    pub c_stride: usize,
+}
+
+/// C = start + A · panel for all rows and the panel's columns; `each(first, count)` follows every tile of rows while it
+/// is in the cache.
+///
+/// # Safety
+/// For `rows.count` rows, A is valid for reads of `depth` f32 and C for reads and writes of `width::<S>()`;
+/// `panel` is valid for reads of `depth · width::<S>()`; nothing else writes to any of them meanwhile.
+#[inline(always)]
+pub unsafe fn multiply<S: Simd>(
+    s: S,
+    rows: Rows,
+    depth: usize,
+    panel: *const f32,
+    start: Start<'_>,
+    mut each: impl FnMut(usize, usize),
+) {
+    // Tiles of nearly equal height: a last tile of one or two rows would wait on the latency of its few sums.
+    let tiles = rows.count.div_ceil(S::TILE_ROWS);
+    let mut first = 0;
+    for index in 0..tiles {
+        let count = (rows.count - first).div_ceil(tiles - index);
+        // SAFETY: `first + count` never passes `rows.count`, so the caller's promise covers the tile.
+        unsafe {
+            let a = rows.a.add(first * rows.a_stride);
+            let c = rows.c.add(first * rows.c_stride);
+            let tile = Tile { a, a_stride: rows.a_stride, c, c_stride: rows.c_stride, depth, panel };
+            match S::TILE_VECTORS {
+                1 => tile.of_height::<S, 1>(s, count, start),
+                2 => tile.of_height::<S, 2>(s, count, start),
+                _ => tile.of_height::<S, 4>(s, count, start),
+            }
+        }
+        each(first, count);
+        first += count;
+    }
+}
+
+struct Tile {
+    a: *const f32,
+    a_stride: usize,
+    c: *mut f32,
+    c_stride: usize,
+    depth: usize,
+    panel: *const f32,
+}
+
+impl Tile {
+    /// # Safety
+    /// As for [`multiply`], with `count` rows.
+    #[inline(always)]
+    unsafe fn of_height<S: Simd, const VECTORS: usize>(&self, s: S, count: usize, start: Start<'_>) {
+        macro_rules! heights {
+            ($($rows:literal)*) => {
+                match count {
+                    // SAFETY: the caller's promise for `count` rows. The guard removes tiles too high for the registers.
+                    $($rows if $rows <= S::TILE_ROWS => unsafe { self.run::<S, VECTORS, $rows>(s, start) },)*
+                    _ => debug_assert!(false, "tile of {count} rows"),
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12)
+    }
+
+    /// # Safety
+    /// As for [`multiply`], with `ROWS` rows.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const VECTORS: usize, const ROWS: usize>(&self, s: S, start: Start<'_>) {
+        let mut sums = [[s.zero(); VECTORS]; ROWS];
+        // SAFETY: rows below ROWS and columns below `width` of C, and `depth` steps of A and the panel: the caller's
+        // promise. `Start::Bias` is loaded through a checked slice.
+        unsafe {
+            match start {
+                Start::Zero => {}
+                Start::Bias(bias) => {
+                    for v in 0..VECTORS {
+                        let b = s.load(&bias[v * S::LANES..]);
+                        for row in &mut sums {
+                            row[v] = b;
+                        }
+                    }
+                }
+                Start::Held => {
+                    for (r, row) in sums.iter_mut().enumerate() {
+                        for (v, sum) in row.iter_mut().enumerate() {
+                            *sum = s.load_ptr(self.c.add(r * self.c_stride + v * S::LANES));
+                        }
+                    }
+                }
+            }
+            for k in 0..self.depth {
+                let step = self.panel.add(k * VECTORS * S::LANES);
+                let b: [S::V; VECTORS] = std::array::from_fn(|v| s.load_ptr(step.add(v * S::LANES)));
+                for (r, row) in sums.iter_mut().enumerate() {
+                    let a = s.splat(*self.a.add(r * self.a_stride + k));
+                    for v in 0..VECTORS {
+                        row[v] = s.fma(a, b[v], row[v]);
+                    }
+                }
+            }
+            for (r, row) in sums.iter().enumerate() {
+                for (v, &sum) in row.iter().enumerate() {
+                    s.store_ptr(self.c.add(r * self.c_stride + v * S::LANES), sum);
+                }
+            }
+        }
+    }
+}
+
+/// An element type that vectors can be loaded from.
+pub trait Source: Element {
+    /// `S::LANES` elements as f32.
+    ///
+    /// # Safety
+    /// `source` is valid for reads of `S::LANES` elements.
+    unsafe fn load<S: Simd>(s: S, source: *const Self) -> S::V;
+}
+
+impl Source for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, source: *const f32) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_ptr(source) }
+    }
+}
+
+impl Source for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, source: *const f16) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_f16_ptr(source) }
+    }
+}
+
+impl Source for bf16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, source: *const bf16) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_bf16_ptr(source) }
+    }
+}
+
+/// Columns `k` of the rows `n` of B as a panel: `panel[k · width + n] = B[n, k]`, zero for columns beyond the rows.
+///
+/// B has at least one row and at most [`width`]; `stride` elements lie between them; `depth` is at most [`DEPTH`].
+#[inline(always)]
+pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, depth: usize, panel: &mut Panel) {
+    let width = width::<S>();
+    assert!(rows >= 1 && rows <= width && depth <= DEPTH && (rows - 1) * stride + depth <= b.len());
+    let (source, target) = (b.as_ptr(), panel.0.as_mut_ptr().cast::<f32>());
+    let whole = depth - depth % S::LANES;
+    for first in (0..width).step_by(S::LANES) {
+        let transposed = if first + S::LANES <= rows { whole } else { 0 };
+        for k in (0..transposed).step_by(S::LANES) {
+            // SAFETY: rows first..first + LANES exist and have LANES elements from k on (the assertion above); the panel
+            // holds DEPTH · MAX_WIDTH values, k + LANES ≤ DEPTH and first + LANES ≤ width ≤ MAX_WIDTH.
+            unsafe {
+                let block = source.add(first * stride + k);
+                s.transpose_ptr(|row| E::load(s, block.add(row * stride)), target.add(k * width + first), width);
+            }
+        }
+        for n in first..first + S::LANES {
+            for k in transposed..depth {
+                let value = if n < rows { b[n * stride + k].to_f32() } else { 0.0 };
+                // SAFETY: k < DEPTH and n < width ≤ MAX_WIDTH.
+                unsafe { target.add(k * width + n).write(value) };
+            }
+        }
+    }
+}
+
+/// Rows `k` of B, whose columns are contiguous, as a panel: `panel[k · width + n] = B[k, n]`, zero from `cols` on.
+///
+/// `cols` is at most [`width`], `depth` at most [`DEPTH`]; `stride` elements lie between rows.
+#[inline(always)]
+pub fn pack_columns<S: Simd>(s: S, b: &[f32], stride: usize, cols: usize, depth: usize, panel: &mut Panel) {
+    let width = width::<S>();
+    assert!(cols <= width && depth <= DEPTH);
+    let target = panel.0.as_mut_ptr().cast::<f32>();
+    for k in 0..depth {
+        let source = &b[k * stride..][..cols];
+        for v in 0..S::TILE_VECTORS {
+            let first = (v * S::LANES).min(cols);
+            let row = &source[first..cols.min(first + S::LANES)];
+            let values = if row.len() == S::LANES { s.load(row) } else { s.load_tail(row, 0.0) };
+            // SAFETY: k < DEPTH and the columns v · LANES.. are within width ≤ MAX_WIDTH.
+            unsafe { s.store_ptr(target.add(k * width + v * S::LANES), values) };
+        }
+    }
+}

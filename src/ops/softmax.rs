@@ -1,0 +1,86 @@
+//! ln Σₙ e^x[r, n] for every row: what turns a row of logits into probabilities or log-probabilities.
+
+use super::shared::SharedRows;
+use crate::device::{Cpu, Device, Tensor};
+use crate::error::Result;
+use crate::simd::{Kernel, Simd, math};
+
+/// What a device provides. Shapes are already checked.
+pub trait Op: Device {
+    /// Writes all of `y`.
+    fn log_sum_exp_forward(&self, x: &Tensor<Self>, y: &mut Tensor<Self>) -> Result<()>;
+}
+
+/// y `[R, 1]` = ln Σₙ e^x[r, n]; −∞ for rows of no columns. `y` takes that shape.
+pub fn log_sum_exp<D: Op>(device: &D, x: &Tensor<D>, y: &mut Tensor<D>) -> Result<()> {
+    y.reshape(device, x.rows(), 1)?;
+    device.log_sum_exp_forward(x, y)
+}
+
+impl Op for Cpu {
+    fn log_sum_exp_forward(&self, x: &Tensor<Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
+        let (rows, width) = x.shape();
+        let x = x.buffer().as_slice();
+        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows], 1);
+        self.for_each(rows, |row| {
+            // SAFETY: every item has its own row.
+            let y = unsafe { y.row(row, 0, 1) };
+            y[0] = self.isa().dispatch(Row(&x[row * width..][..width]));
+        })
+    }
+}
+
+struct Row<'a>(&'a [f32]);
+
+impl Kernel for Row<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> f32 {
+        let chunks = self.0.chunks_exact(S::LANES);
+        let tail = chunks.remainder();
+        let last = s.load_tail(tail, f32::NEG_INFINITY);
+        let largest = s.max_lane(chunks.clone().fold(last, |m, x| s.max(s.load(x), m)));
+        if !largest.is_finite() {
+            // −∞: nothing to add up. NaN or +∞: the row is not a row of logits, and says so.
+            return self.0.iter().sum::<f32>() + largest;
+        }
+        let shift = s.splat(largest);
+        let body = chunks.fold(s.zero(), |sum, x| s.add(sum, math::exp(s, s.sub(s.load(x), shift))));
+        let end: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
+        largest + (s.sum(body) + end).ln()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::oracle::{self, numbers};
+
+    #[test]
+    fn agrees_with_the_definition() {
+        for cpu in oracle::cpus() {
+            for width in [1, 7, 8, 9, 16, 17, 30_522] {
+                let values: Vec<f32> = numbers(3 * width, 1).iter().map(|v| v * 20.0).collect();
+                let x = Tensor::from_host(&cpu, &values, 3, width).unwrap();
+                let mut y = Tensor::from_host(&cpu, &[f32::NAN; 3], 3, 1).unwrap();
+                log_sum_exp(&cpu, &x, &mut y).unwrap();
+                let expected: Vec<f64> =
+                    values.chunks(width).map(|r| oracle::wide(r).iter().map(|v| v.exp()).sum::<f64>().ln()).collect();
+                // relative error of the sum is a few 1e-7; the result adds one rounding of a value below 30
+                oracle::close(&y.to_host(&cpu).unwrap(), &expected, 5e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_not_finite_do_not_look_finite() {
+        let cpu = Cpu::new(1).unwrap();
+        let mut row = vec![0.5; 40];
+        row[11] = f32::NAN;
+        let x = Tensor::from_host(&cpu, &row, 1, 40).unwrap();
+        let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+        log_sum_exp(&cpu, &x, &mut y).unwrap();
+        assert!(!y.to_host(&cpu).unwrap()[0].is_finite());
+    }
+}
