@@ -107,7 +107,7 @@ impl Weights {
     }
 
     fn add_file(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        let name = path.file_name().map_or_else(|| path.into(), Path::new).display().to_string();
+        let name = path.file_name().map_or(path, Path::new).display().to_string();
         self.add(name, map::map(path)?, wanted).map_err(|e| e.within(path.display()))
     }
 
