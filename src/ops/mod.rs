@@ -1,1 +1,3 @@
 //! Ops.
+
+pub mod activation;
