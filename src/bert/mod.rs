@@ -1,1 +1,4 @@
 //! BERT.
+
+pub mod config;
+mod keys;
