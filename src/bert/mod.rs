@@ -2,3 +2,4 @@
 
 pub mod config;
 mod keys;
+pub mod sentence;
