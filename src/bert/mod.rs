@@ -1,1 +1,5 @@
 //! BERT.
+
+pub mod config;
+mod keys;
+pub mod sentence;

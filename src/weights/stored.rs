@@ -1,0 +1,64 @@
+//! One tensor as it lies in its file.
+
+use std::fmt;
+
+use crate::device::Mapped;
+use crate::dtype::{DType, Element, bf16, f16};
+
+/// A tensor in storage: its bytes, in row-major order and little-endian, at any alignment.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The bytes; `shape` times `dtype.size()` of them.
+    pub mapped: Mapped,
+    /// The element type.
+    pub dtype: DType,
+    /// The shape; no dimension is zero.
+    pub shape: Vec<usize>,
+}
+
+impl Stored {
+    /// The elements as f32, which is exact for every storage type.
+    pub fn to_f32(&self) -> Vec<f32> {
+        values(self.mapped.bytes(), self.dtype).collect()
+    }
+}
+
+/// An element that is NaN or infinite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NonFinite {
+    /// The tensor's canonical name.
+    pub tensor: String,
+    /// The element's coordinates, one per dimension.
+    pub index: Vec<usize>,
+    /// NaN or an infinity.
+    pub value: f32,
+}
+
+impl fmt::Display for NonFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tensor {:?}: element {:?} is {}, expected a finite number", self.tensor, self.index, self.value)
+    }
+}
+
+/// Coordinates and value of the first element of `bytes` that is NaN or infinite.
+pub(super) fn first_non_finite(bytes: &[u8], dtype: DType, shape: &[usize]) -> Option<(Vec<usize>, f32)> {
+    let (flat, value) = values(bytes, dtype).enumerate().find(|(_, value)| !value.is_finite())?;
+    Some((coordinates(flat, shape), value))
+}
+
+fn values(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f32> + '_> {
+    match dtype {
+        DType::F32 => Box::new(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
+        DType::F16 => Box::new(bytes.chunks_exact(2).map(|b| Element::to_f32(f16::from_le_bytes([b[0], b[1]])))),
+        DType::Bf16 => Box::new(bytes.chunks_exact(2).map(|b| Element::to_f32(bf16::from_le_bytes([b[0], b[1]])))),
+    }
+}
+
+/// Row-major: the last coordinate runs fastest.
+fn coordinates(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (i, dimension) in index.iter_mut().zip(shape).rev() {
+        (*i, flat) = (flat % dimension, flat / dimension);
+    }
+    index
+}
