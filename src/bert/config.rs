@@ -124,7 +124,7 @@ pub fn activation(name: &str) -> Result<Activation> {
     choice("hidden_act", name, &ACTIVATIONS)
 }
 
-const ACTIVATIONS: [(&str, Activation); 20] = [
+const ACTIVATIONS: [(&str, Activation); 22] = [
     ("gelu", Activation::GeluErf),
     ("gelu_python", Activation::GeluErf),
     ("gelu_10", Activation::GeluErfClipped10),
@@ -145,6 +145,8 @@ const ACTIVATIONS: [(&str, Activation); 20] = [
     ("mish", Activation::Mish),
     ("laplace", Activation::Laplace),
     ("linear", Activation::Identity),
+    ("hardswish", Activation::HardSwish),
+    ("sqrtsoftplus", Activation::SqrtSoftplus),
 ];
 
 const ARCHITECTURES: [(&str, Architecture); 2] = [("bert", Architecture::Bert), ("albert", Architecture::Albert)];

@@ -1,5 +1,90 @@
-//! BERT.
+//! The model as a page: configuration, parameters, encoder, heads.
 
 pub mod config;
+mod encoder;
+mod heads;
 mod keys;
+mod parameters;
 pub mod sentence;
+
+pub use config::{Architecture, Config, Position, Problem};
+pub use encoder::{Encoder, See};
+pub use heads::{Head, Heads, MaskedLm};
+pub use parameters::{Dense, Loader};
+pub use sentence::Sentence;
+
+use crate::batch::{Batch, Selection};
+use crate::device::{Device, Tensor};
+use crate::error::Result;
+use crate::ops::activation::Activation;
+use crate::ops::{Ops, linear};
+use crate::weights::Weights;
+
+/// A BERT or ALBERT with the heads its checkpoint holds.
+pub struct Bert<D: Device> {
+    config: Config,
+    encoder: Encoder<D>,
+    heads: Heads<D>,
+}
+
+impl<D: Ops> Bert<D> {
+    /// Takes from `weights` the encoder, which must be complete, and every head that is.
+    pub fn load(device: &D, config: Config, weights: &mut Weights) -> Result<Self> {
+        let mut loader = Loader { device, weights };
+        Ok(Self { encoder: Encoder::load(&mut loader, &config)?, heads: Heads::load(&mut loader, &config)?, config })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The encoder.
+    pub fn encoder(&self) -> &Encoder<D> {
+        &self.encoder
+    }
+
+    /// The heads.
+    pub fn heads(&self) -> &Heads<D> {
+        &self.heads
+    }
+
+    /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
+    pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
+        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
+        head.logits(device, hidden, &self.encoder.embeddings().word, logits)
+    }
+
+    /// Pooler output `[S, H]` = tanh(dense · h) of every sequence's first row.
+    pub fn pooled(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+        let pooler = self.heads.pooler.as_ref().map_err(Clone::clone)?;
+        let first = self.encoder.forward(device, batch, &Selection::first(batch))?;
+        apply(device, pooler, &first, Activation::Tanh)
+    }
+
+    /// Next-sentence logits `[S, 2]`: column 0 is "follows", column 1 "does not".
+    pub fn next_sentence(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+        let head = self.heads.next_sentence.as_ref().map_err(Clone::clone)?;
+        apply(device, head, &self.pooled(device, batch)?, Activation::Identity)
+    }
+
+    /// Sequence-classification logits `[S, labels]`.
+    pub fn classify(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+        let head = self.heads.sequence.as_ref().map_err(Clone::clone)?;
+        apply(device, head, &self.pooled(device, batch)?, Activation::Identity)
+    }
+
+    /// Token-classification logits `[T, labels]`.
+    pub fn tag(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+        let head = self.heads.token.as_ref().map_err(Clone::clone)?;
+        let hidden = self.encoder.forward(device, batch, &Selection::all(batch))?;
+        apply(device, head, &hidden, Activation::Identity)
+    }
+}
+
+/// activation(dense · x)
+pub fn apply<D: Ops>(device: &D, dense: &Dense<D>, x: &Tensor<D>, activation: Activation) -> Result<Tensor<D>> {
+    let mut y = Tensor::new(device, 0, 0)?;
+    linear::forward(device, x, &[dense.linear()], activation, &mut y)?;
+    Ok(y)
+}

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::keys::{self, Keys, wrong};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
+use crate::ops::pooling;
 use crate::weights::Weights;
 
 /// A sentence-transformers pipeline.
@@ -42,28 +43,11 @@ pub struct Sentence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pooling {
     /// Never empty. The vectors of several modes are laid end to end, in this order.
-    pub modes: Vec<PoolingMode>,
+    pub modes: Vec<pooling::Pooling>,
     /// Width of the token vectors, where the folder states it; to be H.
     pub width: Option<usize>,
     /// Whether a prompt's tokens take part in pooling.
     pub include_prompt: bool,
-}
-
-/// One way from the token vectors of a sequence to one vector. Special tokens take part in all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PoolingMode {
-    /// The first token's vector.
-    Cls,
-    /// The largest value of each element.
-    Max,
-    /// The sum divided by the number of tokens.
-    Mean,
-    /// The sum divided by the square root of the number of tokens.
-    MeanSqrtLen,
-    /// The mean with weights 1, 2, 3 … by position.
-    WeightedMean,
-    /// The last token's vector.
-    LastToken,
 }
 
 /// What happens to pooled vectors.
@@ -346,13 +330,13 @@ fn read_model(keys: Keys) -> Result<Model> {
 }
 
 /// The keys of old files and the names of new ones, in the order in which old files' modes are laid end to end.
-const MODES: [(&str, &str, PoolingMode); 6] = [
-    ("pooling_mode_cls_token", "cls", PoolingMode::Cls),
-    ("pooling_mode_max_tokens", "max", PoolingMode::Max),
-    ("pooling_mode_mean_tokens", "mean", PoolingMode::Mean),
-    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", PoolingMode::MeanSqrtLen),
-    ("pooling_mode_weightedmean_tokens", "weightedmean", PoolingMode::WeightedMean),
-    ("pooling_mode_lasttoken", "lasttoken", PoolingMode::LastToken),
+const MODES: [(&str, &str, pooling::Pooling); 6] = [
+    ("pooling_mode_cls_token", "cls", pooling::Pooling::Cls),
+    ("pooling_mode_max_tokens", "max", pooling::Pooling::Max),
+    ("pooling_mode_mean_tokens", "mean", pooling::Pooling::Mean),
+    ("pooling_mode_mean_sqrt_len_tokens", "mean_sqrt_len_tokens", pooling::Pooling::MeanSqrtLen),
+    ("pooling_mode_weightedmean_tokens", "weightedmean", pooling::Pooling::WeightedMean),
+    ("pooling_mode_lasttoken", "lasttoken", pooling::Pooling::LastToken),
 ];
 
 /// The new key `pooling_mode` wins over the old flags, as in sentence-transformers.
@@ -373,14 +357,14 @@ fn read_pooling(keys: Keys) -> Result<Pooling> {
     Ok(Pooling { modes, width, include_prompt: keys.flag("include_prompt")?.unwrap_or(true) })
 }
 
-fn mode(name: &str) -> Result<PoolingMode> {
+fn mode(name: &str) -> Result<pooling::Pooling> {
     MODES.iter().find(|(_, known, _)| *known == name).map(|(_, _, mode)| *mode).ok_or_else(|| {
         let known: Vec<&str> = MODES.iter().map(|(_, known, _)| *known).collect();
         Error::unsupported(format!("pooling_mode: {name:?} is not supported, expected one of {}", known.join(", ")))
     })
 }
 
-fn flagged_modes(keys: Keys) -> Result<Vec<PoolingMode>> {
+fn flagged_modes(keys: Keys) -> Result<Vec<pooling::Pooling>> {
     let unknown = |key: &&String| key.starts_with("pooling_mode_") && !MODES.iter().any(|(flag, ..)| flag == key);
     for key in keys.0.keys().filter(unknown) {
         if keys.flag(key)?.unwrap_or(false) {
@@ -393,7 +377,7 @@ fn flagged_modes(keys: Keys) -> Result<Vec<PoolingMode>> {
             modes.push(mode);
         }
     }
-    Ok(if modes.is_empty() { vec![PoolingMode::Mean] } else { modes })
+    Ok(if modes.is_empty() { vec![pooling::Pooling::Mean] } else { modes })
 }
 
 fn read_dense(folder: &str, keys: Keys) -> Result<DenseConfig> {

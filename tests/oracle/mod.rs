@@ -20,3 +20,42 @@ pub fn absent(what: &str, why: &str) {
     assert!(!required.split(',').any(|r| r == what), "CLOZE_REQUIRE={required}: {why}");
     eprintln!("SKIPPED ({what}): {why}");
 }
+
+/// What a golden folder expects: `expected.safetensors` and `expected.json`.
+pub struct Expected {
+    tensors: Vec<u8>,
+    json: serde_json::Value,
+}
+
+impl Expected {
+    /// Reads both files of `folder`.
+    pub fn read(folder: &Path) -> Self {
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{folder:?}/{name}: {e}"));
+        Self {
+            tensors: read("expected.safetensors"),
+            json: serde_json::from_slice(&read("expected.json")).expect("expected.json"),
+        }
+    }
+
+    /// `expected.json`.
+    pub fn json(&self) -> &serde_json::Value {
+        &self.json
+    }
+
+    /// A tensor of f32.
+    pub fn floats(&self, name: &str) -> Option<Vec<f32>> {
+        let bytes = self.bytes(name)?;
+        Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+    }
+
+    /// A tensor of i64, all of them small and not negative.
+    pub fn integers(&self, name: &str) -> Option<Vec<u32>> {
+        let bytes = self.bytes(name)?;
+        Some(bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()).try_into().unwrap()).collect())
+    }
+
+    fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        let tensors = safetensors::SafeTensors::deserialize(&self.tensors).unwrap();
+        tensors.tensor(name).ok().map(|t| t.data().to_vec())
+    }
+}

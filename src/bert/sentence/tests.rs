@@ -67,7 +67,7 @@ fn an_old_folder_reads() {
     let sentence = parse(&list, &files).unwrap();
     assert_eq!(sentence.transformer, "");
     assert_eq!((sentence.max_seq_length, sentence.do_lower_case), (Some(256), false));
-    let mean = Pooling { modes: vec![PoolingMode::Mean], width: Some(384), include_prompt: true };
+    let mean = Pooling { modes: vec![pooling::Pooling::Mean], width: Some(384), include_prompt: true };
     assert_eq!(sentence.pooling, mean);
     assert_eq!(sentence.stages, [Stage::Normalize]);
     assert_eq!((sentence.truncate, sentence.prompts.len(), &sentence.default_prompt), (None, 0, &None));
@@ -107,7 +107,7 @@ fn a_new_folder_reads() {
     ];
     let sentence = parse(&list, &files).unwrap();
     assert_eq!((sentence.max_seq_length, sentence.truncate), (None, Some(64)));
-    let modes = vec![PoolingMode::Max, PoolingMode::Cls];
+    let modes = vec![pooling::Pooling::Max, pooling::Pooling::Cls];
     assert_eq!(sentence.pooling, Pooling { modes, width: Some(384), include_prompt: false });
     let folder = "3_Dense".to_owned();
     let activation = Activation::Identity;
@@ -137,7 +137,7 @@ fn a_transformer_folder_holds_its_own_configuration() {
 
 #[test]
 fn every_spelling_of_pooling_reads() {
-    use PoolingMode::*;
+    use pooling::Pooling::*;
     let all = json!({
         "pooling_mode_lasttoken": true, "pooling_mode_weightedmean_tokens": true, "pooling_mode_cls_token": true,
         "pooling_mode_mean_sqrt_len_tokens": true, "pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": true,

@@ -1,0 +1,126 @@
+//! What stands on the encoder: pooler, masked LM, next sentence, classifiers.
+
+use crate::device::{Device, Tensor};
+use crate::error::{Error, Result};
+use crate::ops::activation::Activation;
+use crate::ops::linear::{Linear, Weight};
+use crate::ops::{Ops, layer_norm, linear};
+
+use super::config::{Architecture, Config};
+use super::parameters::{Dense, Loader, Norm};
+
+/// A head, or why the checkpoint does not hold it: the first tensor that is missing.
+pub type Head<T> = std::result::Result<T, Error>;
+
+/// The heads of a checkpoint.
+pub struct Heads<D: Device> {
+    /// tanh(dense) of the `[CLS]` row.
+    pub pooler: Head<Dense<D>>,
+    /// Words for masked places.
+    pub masked_lm: Head<MaskedLm<D>>,
+    /// Whether the second text follows the first; on the pooler.
+    pub next_sentence: Head<Dense<D>>,
+    /// Labels of a text; on the pooler.
+    pub sequence: Head<Dense<D>>,
+    /// Labels of each token.
+    pub token: Head<Dense<D>>,
+}
+
+/// The masked-LM head: logits = decoder · LN(act(dense · h)) + bias.
+pub struct MaskedLm<D: Device> {
+    /// H → E
+    transform: Dense<D>,
+    norm: Norm<D>,
+    /// `[V, E]`, unless it is the word embeddings.
+    decoder: Option<Weight<D>>,
+    /// `[1, V]`
+    bias: Tensor<D>,
+    activation: Activation,
+}
+
+impl<D: Ops> Heads<D> {
+    /// Takes the heads that are there. A head that lacks a tensor is no error until it is asked for; a head with a
+    /// tensor of the wrong shape is one now.
+    pub fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
+        let hidden = config.hidden;
+        let pooler = match config.architecture {
+            Architecture::Bert => "pooler.dense",
+            Architecture::Albert => "pooler",
+        };
+        let classifier = optional(loader.dense("classifier", hidden, config.labels.len()))?;
+        let pooler = optional(loader.dense(pooler, hidden, hidden))?;
+        let (sequence, token) = assign_classifier(classifier, config, pooler.is_ok());
+        Ok(Self {
+            pooler,
+            masked_lm: optional(MaskedLm::load(loader, config))?,
+            next_sentence: match config.architecture {
+                Architecture::Bert => optional(loader.dense("cls.seq_relationship", hidden, 2))?,
+                Architecture::Albert => {
+                    Err(Error::missing("ALBERT has no next-sentence head: it learns the order of two segments instead"))
+                }
+            },
+            sequence,
+            token,
+        })
+    }
+}
+
+/// Sequence and token classifiers have the same tensor names: `architectures` tells which it is, and where it is
+/// silent, a pooler tells of sequences.
+fn assign_classifier<D: Device>(
+    classifier: Head<Dense<D>>,
+    config: &Config,
+    pooler: bool,
+) -> (Head<Dense<D>>, Head<Dense<D>>) {
+    let named = |part: &str| config.architectures.iter().any(|name| name.contains(part));
+    let of_tokens = named("TokenClassification") || (!named("SequenceClassification") && !pooler);
+    let other = |what: &str, is: &str| Err(Error::missing(format!("no {what} classifier: \"classifier\" is for {is}")));
+    match classifier {
+        Err(missing) => (Err(missing.clone()), Err(missing)),
+        Ok(dense) if of_tokens => (other("sequence", "tokens"), Ok(dense)),
+        Ok(dense) => (Ok(dense), other("token", "sequences")),
+    }
+}
+
+impl<D: Ops> MaskedLm<D> {
+    fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
+        let (transform, norm, root) = match config.architecture {
+            Architecture::Bert => {
+                ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions")
+            }
+            Architecture::Albert => ("predictions.dense", "predictions.LayerNorm", "predictions"),
+        };
+        let (width, tied) = (config.embedding, config.tie_word_embeddings);
+        let (own, alias) = (format!("{root}.bias"), format!("{root}.decoder.bias"));
+        // Tied models keep the bias under the head's own name; untied ones compute with the decoder's.
+        let order = if tied { [own, alias] } else { [alias, own] };
+        let bias = order.iter().find(|name| loader.weights.contains(name)).unwrap_or(&order[0]);
+        Ok(Self {
+            transform: loader.dense(transform, config.hidden, width)?,
+            norm: loader.norm(norm, width, config.norm_eps)?,
+            bias: loader.vector(bias, config.vocabulary)?,
+            decoder: match tied {
+                true => None,
+                false => Some(loader.weight(&format!("{root}.decoder.weight"), config.vocabulary, width)?),
+            },
+            activation: config.activation,
+        })
+    }
+
+    /// Logits `[R, V]` of hidden states `[R, H]`. `words` are the word embeddings.
+    pub fn logits(&self, device: &D, hidden: &Tensor<D>, words: &Weight<D>, logits: &mut Tensor<D>) -> Result<()> {
+        let (mut transformed, mut normal) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
+        linear::forward(device, hidden, &[self.transform.linear()], self.activation, &mut transformed)?;
+        layer_norm::forward(device, &transformed, None, &self.norm.affine(), &mut normal)?;
+        let decoder = Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias) };
+        linear::forward(device, &normal, &[decoder], Activation::Identity, logits)
+    }
+}
+
+/// A missing tensor makes the head absent; everything else is an error of the file.
+fn optional<T>(head: Result<T>) -> Result<Head<T>> {
+    match head {
+        Err(error) if error.status() != crate::error::Status::Missing => Err(error),
+        head => Ok(head),
+    }
+}

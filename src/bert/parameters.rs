@@ -1,0 +1,221 @@
+//! Parameters as they come out of a checkpoint: the names that BERT and ALBERT give them, and their shapes.
+
+use crate::device::{Device, Tensor};
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ops::layer_norm::Affine;
+use crate::ops::linear::{Linear, Weight};
+use crate::weights::Weights;
+
+use super::config::{Architecture, Config, Position};
+
+/// A linear layer: `weight` `[out, in]`, `bias` `[1, out]`.
+pub struct Dense<D: Device> {
+    /// Stored in the file's type.
+    pub weight: Weight<D>,
+    /// Absent only in sentence-transformers' Dense modules.
+    pub bias: Option<Tensor<D>>,
+}
+
+impl<D: Device> Dense<D> {
+    /// The layer as the linear op takes it.
+    pub fn linear(&self) -> Linear<'_, D> {
+        Linear { weight: &self.weight, bias: self.bias.as_ref() }
+    }
+}
+
+/// A layer norm: γ and β `[1, H]`.
+pub struct Norm<D: Device> {
+    gamma: Tensor<D>,
+    beta: Tensor<D>,
+    epsilon: f32,
+}
+
+impl<D: Device> Norm<D> {
+    /// The parameters as the layer-norm op takes them.
+    pub fn affine(&self) -> Affine<'_, D> {
+        Affine { gamma: &self.gamma, beta: &self.beta, epsilon: self.epsilon }
+    }
+}
+
+/// The embedding tables, their norm, and ALBERT's projection E → H.
+pub struct Embeddings<D: Device> {
+    /// `[V, E]`; the masked-LM decoder too, where that is tied.
+    pub word: Weight<D>,
+    /// `[segments, E]`
+    pub token_type: Weight<D>,
+    /// `[places, E]`, with absolute positions only.
+    pub position: Option<Weight<D>>,
+    /// Over E.
+    pub norm: Norm<D>,
+    /// E → H; ALBERT only.
+    pub projection: Option<Dense<D>>,
+}
+
+/// One transformer layer.
+pub struct Layer<D: Device> {
+    /// H → H
+    pub query: Dense<D>,
+    /// H → H
+    pub key: Dense<D>,
+    /// H → H
+    pub value: Dense<D>,
+    /// `[2P − 1, D]`, with relative positions only.
+    pub distance: Option<Tensor<D>>,
+    /// H → H
+    pub attention_output: Dense<D>,
+    /// After attention.
+    pub attention_norm: Norm<D>,
+    /// H → F
+    pub intermediate: Dense<D>,
+    /// F → H
+    pub output: Dense<D>,
+    /// After the feed-forward part.
+    pub output_norm: Norm<D>,
+}
+
+/// Takes parameters out of a checkpoint by their canonical names.
+pub struct Loader<'a, D: Device> {
+    /// Where the parameters go.
+    pub device: &'a D,
+    /// Where they come from.
+    pub weights: &'a mut Weights,
+}
+
+impl<D: Device> Loader<'_, D> {
+    /// `name` as a matrix in its storage type, in place where the device can.
+    pub fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight<D>> {
+        let stored = self.weights.take(name, &[rows, cols])?;
+        Ok(match stored.dtype {
+            DType::F32 => Weight::F32(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
+            DType::F16 => Weight::F16(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
+            DType::Bf16 => Weight::Bf16(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
+        })
+    }
+
+    /// `name` as one row of f32: in place when it is stored so, converted otherwise.
+    pub fn vector(&mut self, name: &str, length: usize) -> Result<Tensor<D>> {
+        self.tensor(name, &[length], 1, length)
+    }
+
+    /// `name` as a matrix of f32: in place when it is stored so, converted otherwise.
+    pub fn matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Tensor<D>> {
+        self.tensor(name, &[rows, cols], rows, cols)
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[usize], rows: usize, cols: usize) -> Result<Tensor<D>> {
+        let stored = self.weights.take(name, shape)?;
+        match stored.dtype {
+            DType::F32 => Tensor::from_mapped(self.device, &stored.mapped, rows, cols),
+            _ => Tensor::from_host(self.device, &stored.to_f32(), rows, cols),
+        }
+    }
+
+    /// `name.weight` and `name.bias` as a linear layer.
+    pub fn dense(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Dense<D>> {
+        Ok(Dense {
+            weight: self.weight(&format!("{name}.weight"), outputs, inputs)?,
+            bias: Some(self.vector(&format!("{name}.bias"), outputs)?),
+        })
+    }
+
+    /// `name.weight` and `name.bias` as a layer norm.
+    pub fn norm(&mut self, name: &str, width: usize, epsilon: f32) -> Result<Norm<D>> {
+        Ok(Norm {
+            gamma: self.vector(&format!("{name}.weight"), width)?,
+            beta: self.vector(&format!("{name}.bias"), width)?,
+            epsilon,
+        })
+    }
+
+    /// The embeddings of `config`'s model.
+    pub fn embeddings(&mut self, config: &Config) -> Result<Embeddings<D>> {
+        let width = config.embedding;
+        Ok(Embeddings {
+            word: self.weight("embeddings.word_embeddings.weight", config.vocabulary, width)?,
+            token_type: self.weight("embeddings.token_type_embeddings.weight", config.token_types, width)?,
+            position: match config.position {
+                Position::Absolute => {
+                    Some(self.weight("embeddings.position_embeddings.weight", config.max_positions, width)?)
+                }
+                Position::RelativeKey | Position::RelativeKeyQuery => None,
+            },
+            norm: self.norm("embeddings.LayerNorm", width, config.norm_eps)?,
+            projection: match config.architecture {
+                Architecture::Bert => None,
+                Architecture::Albert => {
+                    Some(self.dense("encoder.embedding_hidden_mapping_in", width, config.hidden)?)
+                }
+            },
+        })
+    }
+
+    /// Layer `inner` of group `group`; BERT's groups are its layers and have one each.
+    pub fn layer(&mut self, config: &Config, group: usize, inner: usize) -> Result<Layer<D>> {
+        let names = LayerNames::of(config.architecture, group, inner);
+        let (hidden, wide, eps) = (config.hidden, config.intermediate, config.norm_eps);
+        Ok(Layer {
+            query: self.dense(&names.query, hidden, hidden)?,
+            key: self.dense(&names.key, hidden, hidden)?,
+            value: self.dense(&names.value, hidden, hidden)?,
+            distance: match config.position {
+                Position::Absolute => None,
+                Position::RelativeKey | Position::RelativeKeyQuery => {
+                    Some(self.matrix(&names.distance, 2 * config.max_positions - 1, config.head_size())?)
+                }
+            },
+            attention_output: self.dense(&names.attention_output, hidden, hidden)?,
+            attention_norm: self.norm(&names.attention_norm, hidden, eps)?,
+            intermediate: self.dense(&names.intermediate, hidden, wide)?,
+            output: self.dense(&names.output, wide, hidden)?,
+            output_norm: self.norm(&names.output_norm, hidden, eps)?,
+        })
+    }
+}
+
+struct LayerNames {
+    query: String,
+    key: String,
+    value: String,
+    distance: String,
+    attention_output: String,
+    attention_norm: String,
+    intermediate: String,
+    output: String,
+    output_norm: String,
+}
+
+impl LayerNames {
+    fn of(architecture: Architecture, group: usize, inner: usize) -> Self {
+        match architecture {
+            Architecture::Bert => {
+                let name = |part: &str| format!("encoder.layer.{group}.{part}");
+                Self {
+                    query: name("attention.self.query"),
+                    key: name("attention.self.key"),
+                    value: name("attention.self.value"),
+                    distance: name("attention.self.distance_embedding.weight"),
+                    attention_output: name("attention.output.dense"),
+                    attention_norm: name("attention.output.LayerNorm"),
+                    intermediate: name("intermediate.dense"),
+                    output: name("output.dense"),
+                    output_norm: name("output.LayerNorm"),
+                }
+            }
+            Architecture::Albert => {
+                let name = |part: &str| format!("encoder.albert_layer_groups.{group}.albert_layers.{inner}.{part}");
+                Self {
+                    query: name("attention.query"),
+                    key: name("attention.key"),
+                    value: name("attention.value"),
+                    distance: name("attention.distance_embedding.weight"),
+                    attention_output: name("attention.dense"),
+                    attention_norm: name("attention.LayerNorm"),
+                    intermediate: name("ffn"),
+                    output: name("ffn_output"),
+                    output_norm: name("full_layer_layer_norm"),
+                }
+            }
+        }
+    }
+}
