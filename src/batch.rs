@@ -4,6 +4,15 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 
+/// Token ids of one sequence, special tokens included, and the segment of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Ids.
+    pub ids: Vec<u32>,
+    /// Segments; as many as ids.
+    pub types: Vec<u32>,
+}
+
 /// S token sequences laid end to end as T rows.
 ///
 /// Invariants: every sequence has at least one token; `ids` and `types` have T entries; `offsets` has S + 1 entries,
@@ -41,6 +50,15 @@ impl Batch {
         self.types.extend_from_slice(types);
         self.offsets.push(self.ids.len());
         Ok(())
+    }
+
+    /// The given sequences, in order. Fails as [`Batch::push`] does.
+    pub fn of<'a>(sequences: impl IntoIterator<Item = &'a Tokens>) -> Result<Self> {
+        let mut batch = Self::new();
+        for tokens in sequences {
+            batch.push(&tokens.ids, &tokens.types)?;
+        }
+        Ok(batch)
     }
 
     /// Number of sequences, S.

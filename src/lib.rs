@@ -38,3 +38,9 @@ pub mod weights;
 
 #[forbid(unsafe_code)]
 pub mod bert;
+
+#[forbid(unsafe_code)]
+pub mod tasks;
+
+#[forbid(unsafe_code)]
+pub mod engine;

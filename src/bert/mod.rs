@@ -10,7 +10,7 @@ pub mod sentence;
 pub use config::{Architecture, Config, Position, Problem};
 pub use encoder::{Encoder, See};
 pub use heads::{Head, Heads, MaskedLm};
-pub use parameters::{Dense, Loader};
+pub use parameters::{Bias, Dense, Loader};
 pub use sentence::Sentence;
 
 use crate::batch::{Batch, Selection};

@@ -74,6 +74,15 @@ pub struct Layer<D: Device> {
     pub output_norm: Norm<D>,
 }
 
+/// Whether a linear layer has a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bias {
+    /// It is a tensor of the checkpoint.
+    Stored,
+    /// The layer was made without one.
+    None,
+}
+
 /// Takes parameters out of a checkpoint by their canonical names.
 pub struct Loader<'a, D: Device> {
     /// Where the parameters go.
@@ -113,9 +122,17 @@ impl<D: Device> Loader<'_, D> {
 
     /// `name.weight` and `name.bias` as a linear layer.
     pub fn dense(&mut self, name: &str, inputs: usize, outputs: usize) -> Result<Dense<D>> {
+        self.dense_with(name, inputs, outputs, Bias::Stored)
+    }
+
+    /// `name.weight` and, where there is one, `name.bias` as a linear layer.
+    pub fn dense_with(&mut self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Dense<D>> {
         Ok(Dense {
             weight: self.weight(&format!("{name}.weight"), outputs, inputs)?,
-            bias: Some(self.vector(&format!("{name}.bias"), outputs)?),
+            bias: match bias {
+                Bias::Stored => Some(self.vector(&format!("{name}.bias"), outputs)?),
+                Bias::None => None,
+            },
         })
     }
 

@@ -46,11 +46,6 @@ impl Cpu {
         self.pool.threads()
     }
 
-    /// Runs `work` on one of the worker threads.
-    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
-    }
-
     /// Calls `task` for every index below `items` on the worker threads; see [`Pool::for_each`].
     pub fn for_each(&self, items: usize, task: impl Fn(usize) + Sync) -> Result<()> {
         self.pool.for_each(items, self.cancel.as_ref(), task)
@@ -105,6 +100,10 @@ impl Device for Cpu {
         }
         out.copy_from_slice(&values[..out.len()]);
         Ok(())
+    }
+
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
     }
 
     fn len<E: Element>(buffer: &CpuBuffer<E>) -> usize {

@@ -63,6 +63,11 @@ pub trait Device: Clone + Send + Sync + 'static {
     /// Copies the first `out.len()` elements to the host, after all work that writes them.
     fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
 
+    /// Runs a piece of work made of many operations where they start fastest: on the CPU, on a worker thread.
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
     /// Number of elements in `buffer`.
     fn len<E: Element>(buffer: &Self::Buffer<E>) -> usize;
 }

@@ -1,14 +1,17 @@
-//! ln Σₙ e^x[r, n] for every row: what turns a row of logits into probabilities or log-probabilities.
+//! ln Σₙ e^x[r, n] for every row, and ln softmax(x)[r, n] at one column of it: what turns logits into
+//! (log-)probabilities. The latter is the cross-entropy of that column with its sign turned.
 
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Tensor};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd, math};
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
     fn log_sum_exp_forward(&self, x: &Tensor<Self>, y: &mut Tensor<Self>) -> Result<()>;
+    /// Writes all of `y`.
+    fn log_softmax_forward(&self, x: &Tensor<Self>, columns: &[usize], y: &mut Tensor<Self>) -> Result<()>;
 }
 
 /// y `[R, 1]` = ln Σₙ e^x[r, n]; −∞ for rows of no columns. `y` takes that shape.
@@ -17,7 +20,25 @@ pub fn log_sum_exp<D: Op>(device: &D, x: &Tensor<D>, y: &mut Tensor<D>) -> Resul
     device.log_sum_exp_forward(x, y)
 }
 
+/// y `[R, 1]` = x[r, columns r] − ln Σₙ e^x[r, n]. `y` takes that shape.
+pub fn log_softmax<D: Op>(device: &D, x: &Tensor<D>, columns: &[usize], y: &mut Tensor<D>) -> Result<()> {
+    if columns.len() != x.rows() || columns.iter().any(|&c| c >= x.cols()) {
+        return Err(Error::internal(format!("log softmax: {} columns for {:?}", columns.len(), x.shape())));
+    }
+    y.reshape(device, x.rows(), 1)?;
+    device.log_softmax_forward(x, columns, y)
+}
+
 impl Op for Cpu {
+    fn log_softmax_forward(&self, x: &Tensor<Cpu>, columns: &[usize], y: &mut Tensor<Cpu>) -> Result<()> {
+        self.log_sum_exp_forward(x, y)?;
+        let (x, width) = (x.buffer().as_slice(), x.cols());
+        for (row, (y, &column)) in y.buffer_mut().as_mut_slice()?.iter_mut().zip(columns).enumerate() {
+            *y = x[row * width + column] - *y;
+        }
+        Ok(())
+    }
+
     fn log_sum_exp_forward(&self, x: &Tensor<Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
         let (rows, width) = x.shape();
         let x = x.buffer().as_slice();
@@ -69,6 +90,10 @@ mod tests {
                     values.chunks(width).map(|r| oracle::wide(r).iter().map(|v| v.exp()).sum::<f64>().ln()).collect();
                 // relative error of the sum is a few 1e-7; the result adds one rounding of a value below 30
                 oracle::close(&y.to_host(&cpu).unwrap(), &expected, 5e-6);
+                let columns = [0, width - 1, width / 2];
+                log_softmax(&cpu, &x, &columns, &mut y).unwrap();
+                let at: Vec<f64> = (0..3).map(|r| f64::from(values[r * width + columns[r]]) - expected[r]).collect();
+                oracle::close(&y.to_host(&cpu).unwrap(), &at, 5e-6);
             }
         }
     }

@@ -1,0 +1,177 @@
+//! What a model is and can do, as plain data.
+
+use super::Inner;
+use crate::bert::{Architecture, Head, Problem};
+
+/// What a model can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Words for masks.
+    Fill,
+    /// Pseudo-log-likelihood.
+    Score,
+    /// Whether B follows A.
+    NextSentence,
+    /// One vector a text.
+    Embed,
+    /// Hidden states of chosen layers.
+    HiddenStates,
+    /// Labels of a text.
+    Classify,
+    /// Labels of tokens.
+    Tag,
+}
+
+impl Task {
+    /// All tasks.
+    pub const ALL: [Task; 7] = [
+        Task::Fill,
+        Task::Score,
+        Task::NextSentence,
+        Task::Embed,
+        Task::HiddenStates,
+        Task::Classify,
+        Task::Tag,
+    ];
+
+    /// Lower-case name, as the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Fill => "fill",
+            Task::Score => "score",
+            Task::NextSentence => "nsp",
+            Task::Embed => "embed",
+            Task::HiddenStates => "hidden",
+            Task::Classify => "classify",
+            Task::Tag => "tag",
+        }
+    }
+}
+
+/// The shape of a model and what its checkpoint holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Info {
+    /// `bert` or `albert`.
+    pub architecture: &'static str,
+    /// L
+    pub layers: usize,
+    /// H
+    pub hidden: usize,
+    /// A
+    pub heads: usize,
+    /// F
+    pub intermediate: usize,
+    /// V: rows of the word embeddings.
+    pub vocabulary: usize,
+    /// Ids below this are the tokenizer's; V without one.
+    pub words: usize,
+    /// Segments.
+    pub token_types: usize,
+    /// Most tokens of a text, special ones included.
+    pub max_tokens: usize,
+    /// Most tokens of a sequence given as ids.
+    pub max_positions: usize,
+    /// Length of an embedding.
+    pub embedding: usize,
+    /// Elements in the tensors that are used.
+    pub parameters: u64,
+    /// Storage types of those tensors, joined by `+`.
+    pub dtype: String,
+    /// Number of labels of a classifier.
+    pub labels: usize,
+    /// What the classifier was trained for, where the folder says so.
+    pub problem: Option<Problem>,
+    /// Tasks that the checkpoint has heads for.
+    pub tasks: Vec<Task>,
+    /// Heads in the checkpoint: `masked_lm`, `next_sentence`, `pooler`, `sequence`, `token`.
+    pub heads_present: Vec<&'static str>,
+    /// Why heads that `architectures` promises are not there.
+    pub missing: Vec<String>,
+    /// Why text cannot be read, if so.
+    pub text_unavailable: Option<String>,
+    /// Worker threads.
+    pub threads: usize,
+    /// Instruction set in use.
+    pub isa: &'static str,
+}
+
+impl Info {
+    pub(super) fn of(model: &Inner) -> Self {
+        let (config, report) = (model.bert.config(), model.weights.report());
+        let heads = model.bert.heads();
+        let dtypes: Vec<String> = report.dtypes.iter().map(ToString::to_string).collect();
+        Self {
+            architecture: match config.architecture {
+                Architecture::Bert => "bert",
+                Architecture::Albert => "albert",
+            },
+            layers: config.layers,
+            hidden: config.hidden,
+            heads: config.heads,
+            intermediate: config.intermediate,
+            vocabulary: config.vocabulary,
+            words: model.words(),
+            token_types: config.token_types,
+            max_tokens: model.max_tokens,
+            max_positions: config.max_positions,
+            embedding: model.pipeline.width(config.hidden),
+            parameters: report.parameters,
+            dtype: dtypes.join("+"),
+            labels: config.labels.len(),
+            problem: config.problem,
+            tasks: Task::ALL.into_iter().filter(|&task| model.can(task)).collect(),
+            heads_present: [
+                ("masked_lm", heads.masked_lm.is_ok()),
+                ("next_sentence", heads.next_sentence.is_ok()),
+                ("pooler", heads.pooler.is_ok()),
+                ("sequence", heads.sequence.is_ok()),
+                ("token", heads.token.is_ok()),
+            ]
+            .into_iter()
+            .filter_map(|(name, present)| present.then_some(name))
+            .collect(),
+            missing: model.missing(),
+            text_unavailable: model.tokenizer.as_ref().err().map(ToString::to_string),
+            threads: model.device.threads(),
+            isa: model.device.isa().name(),
+        }
+    }
+}
+
+impl Inner {
+    /// Ids below this are words: those of the tokenizer, but never more than the model has rows for.
+    pub(super) fn words(&self) -> usize {
+        let rows = self.bert.config().vocabulary;
+        self.tokenizer.as_ref().map_or(rows, |t| t.size().min(rows))
+    }
+
+    fn can(&self, task: Task) -> bool {
+        let heads = self.bert.heads();
+        match task {
+            Task::Fill | Task::Score => heads.masked_lm.is_ok(),
+            Task::NextSentence => heads.next_sentence.is_ok() && heads.pooler.is_ok(),
+            Task::Embed | Task::HiddenStates => true,
+            Task::Classify => heads.sequence.is_ok() && heads.pooler.is_ok(),
+            Task::Tag => heads.token.is_ok(),
+        }
+    }
+
+    fn missing(&self) -> Vec<String> {
+        fn absent<T>(head: &Head<T>) -> Option<String> {
+            head.as_ref().err().map(ToString::to_string)
+        }
+        let heads = self.bert.heads();
+        let promised = |parts: &[&str]| {
+            self.bert.config().architectures.iter().any(|name| parts.iter().any(|part| name.ends_with(part)))
+        };
+        let lacks = [
+            promised(&["ForMaskedLM", "ForPreTraining"]).then(|| absent(&heads.masked_lm)),
+            promised(&["ForNextSentencePrediction", "BertForPreTraining"])
+                .then(|| absent(&heads.next_sentence).or_else(|| absent(&heads.pooler))),
+            promised(&["ForSequenceClassification"])
+                .then(|| absent(&heads.sequence).or_else(|| absent(&heads.pooler))),
+            promised(&["ForTokenClassification"]).then(|| absent(&heads.token)),
+        ];
+        lacks.into_iter().flatten().flatten().collect()
+    }
+}

@@ -1,0 +1,198 @@
+//! The model as users hold it: opened once, then asked from any number of threads.
+//!
+//! ```no_run
+//! use cloze::engine::{FillOptions, Input, Model, OpenOptions, Run, Task, TextOptions};
+//!
+//! let model = Model::open("path/to/bert".as_ref(), &OpenOptions::default())?;
+//! let texts = model.encode(&[Input::Text("Paris is the [MASK] of France.")], Task::Fill, &TextOptions::default())?;
+//! let masks = model.fill(&texts, &FillOptions::default(), Run::default())?;
+//! for candidate in &masks[0][0].candidates {
+//!     println!("{:.3} {}", candidate.probability, model.token(candidate.id).unwrap_or("?"));
+//! }
+//! # Ok::<(), cloze::error::Error>(())
+//! ```
+
+mod answers;
+mod files;
+mod info;
+mod input;
+
+pub use crate::ops::pooling::Pooling;
+pub use crate::pool::Cancel;
+pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
+pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
+pub use crate::weights::{Report, StoredFile};
+pub use answers::{
+    EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
+};
+pub use info::{Info, Task};
+pub use input::{Encoded, Input, Item, TextOptions};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::bert::{Architecture, Bert, Bias, Config, Loader, Sentence, sentence};
+use crate::device::{Bytes, Cpu};
+use crate::error::{Error, Result, Status};
+use crate::tasks::{Pipeline, Stage};
+use crate::text::{self, Tokenizer};
+use crate::weights::Weights;
+use files::Files;
+
+/// How a model is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Worker threads of this model; 0 takes one per processor.
+    pub threads: usize,
+}
+
+/// An open model. Clones share it; every method may run on any number of threads at once.
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    device: Cpu,
+    bert: Bert<Cpu>,
+    /// From hidden states to embeddings, as the folder says.
+    pipeline: Pipeline<Cpu>,
+    sentence: Option<Sentence>,
+    /// Or why text cannot be read; token ids always can.
+    tokenizer: Result<Tokenizer>,
+    /// Most tokens of a text, special ones included.
+    max_tokens: usize,
+    weights: Weights,
+}
+
+impl Model {
+    /// Opens a HuggingFace model folder. Weights stay in the mapped files; f32 ones are never copied.
+    ///
+    /// Fails with `Io` or `Missing` when a file cannot be read or is not there, `InvalidFile` when one breaks its format or
+    /// a tensor has the wrong shape, `Unsupported` when the folder asks for what cloze does not compute, and `Missing` when
+    /// the encoder lacks a tensor. A missing head or tokenizer is an error of the call that needs it.
+    pub fn open(folder: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::load(&Files::folder(folder)?, options)
+    }
+
+    /// Opens a model whose files are in memory, named as in a folder: `config.json`, `model.safetensors`,
+    /// `tokenizer.json`, `1_Pooling/config.json` …. Weights are not copied: the buffers live as long as the model.
+    pub fn from_memory(files: &[(&str, Bytes)], options: &OpenOptions) -> Result<Self> {
+        Self::load(&Files::memory(files), options)
+    }
+
+    fn load(files: &Files<'_>, options: &OpenOptions) -> Result<Self> {
+        let device = Cpu::new(options.threads)?;
+        let sentence = match files.read("modules.json")? {
+            Some(modules) => Some(Sentence::parse(&modules, |name| files.read(name))?),
+            None => None,
+        };
+        let root = sentence.as_ref().map_or("", |s| s.transformer.as_str());
+        let place = |name: &str| files::join(root, name);
+        let Some(config) = files.read(&place("config.json"))? else {
+            return Err(Error::missing(format!("{}: no config.json", files.name())));
+        };
+        let config = Config::parse(&config).map_err(|e| e.within(files.name()))?;
+        let mut weights = files.weights(root)?;
+        let bert = Bert::load(&device, config, &mut weights).map_err(|e| e.within(files.name()))?;
+        let pipeline = pipeline(&device, files, sentence.as_ref(), bert.config().hidden)?;
+        let tokenizer = tokenizer(files, &place, bert.config().architecture)?;
+        let stated = [
+            tokenizer.as_ref().ok().and_then(Tokenizer::model_max_length),
+            sentence.as_ref().and_then(|s| s.max_seq_length),
+        ];
+        let max_tokens = stated.into_iter().flatten().fold(bert.config().max_positions, usize::min);
+        let inner = Inner { device, bert, pipeline, sentence, tokenizer, max_tokens, weights };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the model is and can do.
+    pub fn info(&self) -> Info {
+        Info::of(&self.inner)
+    }
+
+    /// Which tensors of the checkpoint are used, unused and ignored.
+    pub fn report(&self) -> Report {
+        self.inner.weights.report()
+    }
+
+    /// Labels of the classifier, by their numbers.
+    pub fn labels(&self) -> &[String] {
+        &self.inner.bert.config().labels
+    }
+
+    /// The tokenizer, or why the folder has none that can be used.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.inner.tokenizer.as_ref().map_err(Clone::clone)
+    }
+
+    /// The token with number `id`, as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.inner.tokenizer.as_ref().ok()?.token(id)
+    }
+
+    /// Names the tensor that holds NaN or an infinity, where that is why a result is not finite.
+    fn explain(&self, error: Error) -> Error {
+        if error.status() != Status::NotFinite {
+            return error;
+        }
+        match self.inner.weights.first_non_finite() {
+            Some(culprit) => Error::new(Status::NotFinite, format!("{error}; {culprit}")),
+            None => error,
+        }
+    }
+}
+
+/// The steps after the encoder: those of a sentence-transformers folder, else the mean of all tokens, which is what
+/// sentence-transformers takes for a plain folder.
+fn pipeline(device: &Cpu, files: &Files<'_>, sentence: Option<&Sentence>, hidden: usize) -> Result<Pipeline<Cpu>> {
+    let Some(sentence) = sentence else {
+        return Ok(Pipeline { pooling: vec![Pooling::Mean], stages: Vec::new(), keep: None });
+    };
+    sentence.width(hidden).map_err(|e| e.within(files.name()))?;
+    let mut stages = Vec::with_capacity(sentence.stages.len());
+    for stage in &sentence.stages {
+        stages.push(match stage {
+            sentence::Stage::Normalize => Stage::Normalize,
+            sentence::Stage::Dense(dense) => {
+                let mut weights = files.weights(&dense.folder)?;
+                let mut loader = Loader { device, weights: &mut weights };
+                let bias = if dense.bias { Bias::Stored } else { Bias::None };
+                let loaded = loader.dense_with("linear", dense.in_features, dense.out_features, bias);
+                Stage::Dense(loaded.map_err(|e| e.within(&dense.folder))?, dense.activation)
+            }
+        });
+    }
+    Ok(Pipeline { pooling: sentence.pooling.modes.clone(), stages, keep: sentence.truncate })
+}
+
+/// The tokenizer of the folder. A folder without a usable one still answers from token ids: that is no error yet.
+fn tokenizer(
+    files: &Files<'_>,
+    place: &dyn Fn(&str) -> String,
+    architecture: Architecture,
+) -> Result<Result<Tokenizer>> {
+    let read = |name: &str| files.read(&place(name));
+    let (json, config, vocab) = (read("tokenizer.json")?, read("tokenizer_config.json")?, read("vocab.txt")?);
+    let (special, added) = (read("special_tokens_map.json")?, read("added_tokens.json")?);
+    let sentence = read("sentence_bert_config.json")?;
+    let kind = match architecture {
+        Architecture::Bert => text::Kind::Bert,
+        Architecture::Albert => text::Kind::Albert,
+    };
+    let found = text::Files {
+        tokenizer_json: json.as_deref(),
+        tokenizer_config: config.as_deref(),
+        vocab_txt: vocab.as_deref(),
+        special_tokens_map: special.as_deref(),
+        added_tokens: added.as_deref(),
+        sentence_bert_config: sentence.as_deref(),
+    };
+    match Tokenizer::new(&found, kind) {
+        Err(error) if matches!(error.status(), Status::Missing | Status::Unsupported) => {
+            Ok(Err(error.within(files.name())))
+        }
+        Err(error) => Err(error.within(files.name())),
+        Ok(tokenizer) => Ok(Ok(tokenizer)),
+    }
+}
