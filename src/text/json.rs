@@ -1,7 +1,7 @@
 //! `tokenizer.json` to a tokenizer, component by component.
 
 use super::settings::short;
-use super::wordpiece;
+use super::{template, wordpiece};
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use tokenizers::{
@@ -79,6 +79,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Tokenizer> {
         .with_normalizer(component::<NormalizerWrapper>(&mut root, "normalizer", NORMALIZERS)?)
         .map_err(|error| Error::file(error.to_string()))?;
     tokenizer.with_pre_tokenizer(component::<PreTokenizerWrapper>(&mut root, "pre_tokenizer", PRE_TOKENIZERS)?);
+    root.get("post_processor").map_or(Ok(()), template::check)?;
     tokenizer.with_post_processor(component::<PostProcessorWrapper>(&mut root, "post_processor", POST_PROCESSORS)?);
     tokenizer.with_decoder(component::<DecoderWrapper>(&mut root, "decoder", DECODERS)?);
     add(&mut tokenizer, added(&mut root)?)?;

@@ -22,6 +22,7 @@ mod encoding;
 mod json;
 mod offsets;
 mod settings;
+mod template;
 mod vocabulary;
 mod wordpiece;
 
@@ -100,12 +101,13 @@ impl Tokenizer {
         if settings.lower_on_top {
             lower_on_top(&mut pipeline)?;
         }
-        // with no post-processor HuggingFace still gives the tokens of a pair type 1, as this empty template does
-        let template = pipeline.get_post_processor().cloned().unwrap_or_else(|| TemplateProcessing::default().into());
+        let template = template(&pipeline)?;
         pipeline.with_post_processor(None::<PostProcessorWrapper>);
         let special = Special::find(&settings.names, &pipeline);
+        let vocabulary = Vocabulary::new(&pipeline, &special)?;
+        check_ids(&template, vocabulary.size())?;
         Ok(Self {
-            vocabulary: Vocabulary::new(&pipeline, &special),
+            vocabulary,
             // byte-pair tokens carry their own spaces, and HuggingFace leaves them alone
             clean_up: settings.clean_up && !matches!(pipeline.get_model(), ModelWrapper::BPE(_)),
             model_max_length: settings.model_max_length,
@@ -118,11 +120,12 @@ impl Tokenizer {
 
     /// The tokens of `text`, or of `text` and `pair`: what a HuggingFace fast tokenizer returns for them.
     ///
-    /// Never fails for what the text contains. Linear in its length.
+    /// Linear in the length of the text. What the text contains is no reason to fail, unless the model is a unigram or
+    /// byte-pair one that has no token for unknown words.
     ///
     /// # Errors
     ///
-    /// - `InvalidInput`: more than [`Encode::max_tokens`] tokens and [`Overflow::Refuse`].
+    /// - `InvalidInput`: more than [`Encode::max_tokens`] tokens and [`Overflow::Refuse`]; no token for an unknown word.
     /// - `InvalidArgument`: [`Encode::max_tokens`] is less than the template needs.
     pub fn encode(&self, text: &str, pair: Option<&str>, options: &Encode) -> Result<Encoding> {
         let pipeline = if options.parse_special { &self.pipeline } else { self.plain() };
@@ -262,6 +265,28 @@ fn from_vocab(bytes: &[u8], settings: &Settings, kind: Kind) -> Result<Pipeline>
             "vocab.txt: an ALBERT tokenizer needs tokenizer.json; token ids are still accepted as input",
         )),
         _ => wordpiece::read(bytes, settings).map_err(|error| error.within("vocab.txt")),
+    }
+}
+
+/// The post-processor; without one HuggingFace lets the tokens of a pair have type 1.
+fn template(pipeline: &Pipeline) -> Result<PostProcessorWrapper> {
+    match pipeline.get_post_processor() {
+        Some(stored) => Ok(stored.clone()),
+        // not `default`, whose pair is the first text alone
+        None => match TemplateProcessing::builder().build() {
+            Ok(bare) => Ok(bare.into()),
+            Err(error) => Err(Error::internal(format!("template: {error}"))),
+        },
+    }
+}
+
+/// Applies the template to nothing and compares the ids that come out with the vocabulary.
+fn check_ids(template: &PostProcessorWrapper, size: usize) -> Result<()> {
+    let bare = template.process(Default::default(), Some(Default::default()), true);
+    let bare = bare.map_err(|error| Error::file(format!("tokenizer.json: post_processor: {error}")))?;
+    match bare.get_ids().iter().find(|id| **id as usize >= size) {
+        Some(id) => Err(Error::file(format!("tokenizer.json: post_processor: id {id}, the vocabulary has {size}"))),
+        None => Ok(()),
     }
 }
 

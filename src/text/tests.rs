@@ -206,6 +206,14 @@ fn stored_truncation_and_padding_are_ignored() {
 }
 
 #[test]
+fn without_a_post_processor_the_pair_still_has_its_type() {
+    let tokenizer = from_json(&json(true, r#","post_processor":null"#), "{}").unwrap();
+    let encoding = tokenizer.encode("cat", Some("the sat"), &Encode::default()).unwrap();
+    assert_eq!((encoding.ids, encoding.types), (vec![6, 5, 7], vec![0, 1, 1]));
+    assert_eq!(encoding.sequence, [Some(0), Some(1), Some(1)]);
+}
+
+#[test]
 fn both_sources_agree() {
     let a = vocab("{}");
     let b = from_json(&json(true, ""), "{}").unwrap();
@@ -287,9 +295,9 @@ fn words_of_more_than_100_characters_are_unknown() {
 
 #[test]
 fn folders_without_a_usable_tokenizer_say_why() {
-    let vocab = |text: &'static [u8]| Files { vocab_txt: Some(text), ..Files::default() };
-    let json = |text: &'static [u8]| Files { tokenizer_json: Some(text), ..Files::default() };
-    let class = Files { tokenizer_config: Some(br#"{"tokenizer_class": "AlbertTokenizer"}"#), ..vocab(b"a") };
+    let lone_vocab = |text: &'static [u8]| Files { vocab_txt: Some(text), ..Files::default() };
+    let lone_json = |text: &'static [u8]| Files { tokenizer_json: Some(text), ..Files::default() };
+    let class = Files { tokenizer_config: Some(br#"{"tokenizer_class": "AlbertTokenizer"}"#), ..lone_vocab(b"a") };
     for (files, kind, status, message) in [
         (
             Files::default(),
@@ -298,14 +306,14 @@ fn folders_without_a_usable_tokenizer_say_why() {
             "no tokenizer: neither tokenizer.json nor vocab.txt is in the folder",
         ),
         (
-            vocab(b"C\nN\n"),
+            lone_vocab(b"C\nN\n"),
             Kind::Bert,
             Status::InvalidFile,
             "vocab.txt: no token \"[UNK]\", \"[CLS]\", \"[SEP]\": not a WordPiece vocabulary",
         ),
-        (vocab(b"a\nb\xff"), Kind::Bert, Status::InvalidFile, "vocab.txt: byte 3 is not UTF-8"),
+        (lone_vocab(b"a\nb\xff"), Kind::Bert, Status::InvalidFile, "vocab.txt: byte 3 is not UTF-8"),
         (
-            vocab(b"[UNK]\n[CLS]\n[SEP]"),
+            lone_vocab(b"[UNK]\n[CLS]\n[SEP]"),
             Kind::Albert,
             Status::Unsupported,
             "vocab.txt: an ALBERT tokenizer needs tokenizer.json; token ids are still accepted as input",
@@ -316,28 +324,28 @@ fn folders_without_a_usable_tokenizer_say_why() {
             Status::Unsupported,
             "vocab.txt: the class in tokenizer_config.json needs tokenizer.json; token ids are still accepted as input",
         ),
-        (json(b"{}"), Kind::Bert, Status::InvalidFile, "tokenizer.json: no model"),
-        (json(b"[]"), Kind::Bert, Status::InvalidFile, "tokenizer.json: [], expected an object"),
+        (lone_json(b"{}"), Kind::Bert, Status::InvalidFile, "tokenizer.json: no model"),
+        (lone_json(b"[]"), Kind::Bert, Status::InvalidFile, "tokenizer.json: [], expected an object"),
         (
-            json(br#"{"model": {"type": "Mecab"}}"#),
+            lone_json(br#"{"model": {"type": "Mecab"}}"#),
             Kind::Bert,
             Status::Unsupported,
             "tokenizer.json: model \"Mecab\" is not supported",
         ),
         (
-            json(br#"{"version": "2.0"}"#),
+            lone_json(br#"{"version": "2.0"}"#),
             Kind::Bert,
             Status::Unsupported,
             "tokenizer.json: version \"2.0\", expected \"1.0\"",
         ),
         (
-            json(br###"{"model": {"unk_token": "?", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9, "vocab": {"a": 0}}}"###),
+            lone_json(br###"{"model": {"unk_token": "?", "continuing_subword_prefix": "##", "max_input_chars_per_word": 9, "vocab": {"a": 0}}}"###),
             Kind::Bert,
             Status::InvalidFile,
             "tokenizer.json: no token \"?\", which unknown words become",
         ),
         (
-            json(br#"{"model": {"type": "WordPiece", "vocab": {"a": -1}}}"#),
+            lone_json(br#"{"model": {"type": "WordPiece", "vocab": {"a": -1}}}"#),
             Kind::Bert,
             Status::InvalidFile,
             "tokenizer.json: model: no max_input_chars_per_word",
@@ -346,13 +354,19 @@ fn folders_without_a_usable_tokenizer_say_why() {
         let error = Tokenizer::new(&files, kind).err().unwrap();
         assert_eq!((error.status(), error.message()), (status, message));
     }
-    let nested = super::tests::json(true, r#","normalizer":{"type":"Sequence","normalizers":[{"type":"Sudachi"}]}"#);
+    let nested = json(true, r#","normalizer":{"type":"Sequence","normalizers":[{"type":"Sudachi"}]}"#);
     let error = from_json(&nested, "{}").err().unwrap();
     assert_eq!(error.message(), "tokenizer.json: normalizer \"Sudachi\" is not supported");
-    let broken = super::tests::json(true, r#","pre_tokenizer":{"type":"Split"}"#);
+    let broken = json(true, r#","pre_tokenizer":{"type":"Split"}"#);
     let error = from_json(&broken, "{}").err().unwrap();
     assert_eq!(error.status(), Status::InvalidFile);
     assert!(error.message().starts_with("tokenizer.json: pre_tokenizer: "), "{error}");
+    let lying = json(true, r#","post_processor":{"type":"BertProcessing","sep":["[SEP]",3],"cls":["[CLS]",77]}"#);
+    let error = from_json(&lying, "{}").err().unwrap();
+    assert_eq!(error.message(), "tokenizer.json: post_processor: id 77, the vocabulary has 29");
+    let huge = json(true, "").replace(r###""##e":27"###, r###""##e":4294967295"###);
+    let error = from_json(&huge, "{}").err().unwrap();
+    assert_eq!(error.message(), "vocabulary: id 4294967295, expected at most 16777215");
 }
 
 #[test]

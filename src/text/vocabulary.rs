@@ -1,6 +1,7 @@
 //! Ids and the tokens they stand for.
 
 use super::settings::Names;
+use crate::error::{Error, Result};
 use tokenizers::{AddedToken, Tokenizer};
 
 /// Ids of the tokens that play a part of their own; `None` where the vocabulary has no such token.
@@ -35,6 +36,9 @@ impl Special {
     }
 }
 
+/// Ids from here on are refused: the largest vocabularies have a million tokens, and a lying id must not cost memory.
+const MAX_SIZE: usize = 1 << 24;
+
 /// The tokens by id, end to end in one string.
 pub(super) struct Vocabulary {
     text: String,
@@ -53,7 +57,11 @@ enum Kind {
 
 impl Vocabulary {
     /// Every token of the model and every added one. Special are those added as such and those in `special`.
-    pub(super) fn new(tokenizer: &Tokenizer, special: &Special) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// An id that no vocabulary reaches.
+    pub(super) fn new(tokenizer: &Tokenizer, special: &Special) -> Result<Self> {
         let mut tokens: Vec<(u32, String, bool)> = Vec::new();
         let Special { cls, sep, mask, pad, unk } = *special;
         let named = [cls, sep, mask, pad, unk];
@@ -67,6 +75,9 @@ impl Vocabulary {
         tokens.sort_by_key(|(id, _, _)| *id);
 
         let size = tokens.last().map_or(0, |(id, _, _)| *id as usize + 1);
+        if size > MAX_SIZE {
+            return Err(Error::file(format!("vocabulary: id {}, expected at most {}", size - 1, MAX_SIZE - 1)));
+        }
         let mut vocabulary = Self { text: String::new(), ends: vec![], kinds: vec![Kind::Hole; size] };
         vocabulary.ends.reserve(size);
         for (index, (id, token, special)) in tokens.iter().enumerate() {
@@ -78,7 +89,7 @@ impl Vocabulary {
             vocabulary.ends.push(vocabulary.text.len());
             vocabulary.kinds[*id as usize] = if *special { Kind::Special } else { Kind::Plain };
         }
-        vocabulary
+        Ok(vocabulary)
     }
 
     pub(super) fn size(&self) -> usize {
