@@ -2,6 +2,8 @@
 //!
 //! The expected hashes are in `golden_text/lines.tsv`; `golden_text/make.py` says how they come about.
 
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
 mod oracle;
 
 use cloze::error::Status;

@@ -156,6 +156,14 @@ fn a_sentencepiece_model_keeps_its_own_conventions() {
     assert_eq!(encoding.ids, [2, 8, 5, 1, 3], "the piece [MASK] must not come out of plain text");
 }
 
+/// A mask with `lstrip` looks back for white space: were it to look through the whole text, this would take minutes.
+#[test]
+fn many_masks_with_space_before_them_stay_linear() {
+    let files = Files { tokenizer_json: Some(UNIGRAM.as_bytes()), ..Files::default() };
+    let tokenizer = Tokenizer::new(&files, Kind::Albert).unwrap();
+    assert_eq!(ids(&tokenizer, &" [MASK]".repeat(150_000)).len(), 150_002);
+}
+
 #[test]
 fn casing_defaults_to_lower_and_accents_follow_it() {
     assert_eq!(ids(&vocab("{}"), "The cát"), [2, 5, 6, 3]);
