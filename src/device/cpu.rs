@@ -70,7 +70,7 @@ impl Device for Cpu {
 
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CpuBuffer<E>> {
         let bytes = stored.bytes();
-        if bytes.len() % size_of::<E>() != 0 {
+        if !bytes.len().is_multiple_of(size_of::<E>()) {
             return Err(Error::internal(format!("{} bytes are no whole number of {}", bytes.len(), E::DTYPE)));
         }
         let len = bytes.len() / size_of::<E>();

@@ -192,9 +192,7 @@ impl Model {
 
     /// Probability for every pair that its second text follows its first.
     pub fn next_sentence(&self, pairs: &Encoded, run: Run<'_>) -> Result<Vec<f32>> {
-        self.run(run, |model, device, progress| {
-            tasks::next_sentence(device, &model.bert, &pairs.sequences(), progress)
-        })
+        self.run(run, |model, device, progress| tasks::next_sentence(device, &model.bert, &pairs.sequences(), progress))
     }
 
     /// Length of an embedding under `options`.
@@ -233,9 +231,8 @@ impl Model {
 
     /// Probabilities of all labels for every token of every input, special tokens included.
     pub fn tag(&self, inputs: &Encoded, run: Run<'_>) -> Result<Vec<Vec<Tagged>>> {
-        let tagged = self.run(run, |model, device, progress| {
-            tasks::tag(device, &model.bert, &inputs.sequences(), progress)
-        })?;
+        let tagged =
+            self.run(run, |model, device, progress| tasks::tag(device, &model.bert, &inputs.sequences(), progress))?;
         let wrap = |probabilities| Tagged { probabilities };
         Ok(tagged.into_iter().map(|tokens| tokens.into_iter().map(wrap).collect()).collect())
     }
@@ -316,7 +313,8 @@ impl Inner {
         if let Some(encoding) = &item.encoding {
             let first = encoding.words.iter().zip(&encoding.sequence);
             let end = first.filter(|(_, s)| **s == Some(0)).filter_map(|(w, _)| *w).max().map_or(0, |w| w + 1);
-            let number = |(word, text): (&Option<u32>, &Option<u8>)| word.map(|w| w + if *text == Some(1) { end } else { 0 });
+            let number =
+                |(word, text): (&Option<u32>, &Option<u8>)| word.map(|w| w + if *text == Some(1) { end } else { 0 });
             return Ok(encoding.words.iter().zip(&encoding.sequence).map(number).collect());
         }
         let tokenizer = self.tokenizer.as_ref().map_err(|e| e.clone().within("words of token ids"))?;

@@ -24,15 +24,8 @@ pub enum Task {
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Task; 7] = [
-        Task::Fill,
-        Task::Score,
-        Task::NextSentence,
-        Task::Embed,
-        Task::HiddenStates,
-        Task::Classify,
-        Task::Tag,
-    ];
+    pub const ALL: [Task; 7] =
+        [Task::Fill, Task::Score, Task::NextSentence, Task::Embed, Task::HiddenStates, Task::Classify, Task::Tag];
 
     /// Lower-case name, as the command line calls it.
     pub fn name(self) -> &'static str {
@@ -168,8 +161,7 @@ impl Inner {
             promised(&["ForMaskedLM", "ForPreTraining"]).then(|| absent(&heads.masked_lm)),
             promised(&["ForNextSentencePrediction", "BertForPreTraining"])
                 .then(|| absent(&heads.next_sentence).or_else(|| absent(&heads.pooler))),
-            promised(&["ForSequenceClassification"])
-                .then(|| absent(&heads.sequence).or_else(|| absent(&heads.pooler))),
+            promised(&["ForSequenceClassification"]).then(|| absent(&heads.sequence).or_else(|| absent(&heads.pooler))),
             promised(&["ForTokenClassification"]).then(|| absent(&heads.token)),
         ];
         lacks.into_iter().flatten().flatten().collect()

@@ -88,7 +88,8 @@ impl Model {
                 Input::Pair(a, b) => self.text(a, Some(b), prompt, &encode),
                 Input::Tokens { ids, types } => tokens(ids, types),
             };
-            item.and_then(|item| self.check(&item.tokens).map(|()| item)).map_err(|e| e.within(format!("input {index}")))
+            item.and_then(|item| self.check(&item.tokens).map(|()| item))
+                .map_err(|e| e.within(format!("input {index}")))
         });
         Ok(Encoded { items: items.collect::<Result<_>>()? })
     }

@@ -69,8 +69,10 @@ pub fn apply<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
             s.mul(x, s.div(q, s.add(q, s.splat(2.0))))
         }
         Activation::Laplace => {
+            // transformers rounds μ = √½ and σ = √(1/4π) to six digits.
+            const MU: f32 = 707_107e-6;
             const SCALE: f32 = 1.0 / (0.282_095 * std::f32::consts::SQRT_2);
-            let z = s.mul(s.sub(x, s.splat(0.707_107)), s.splat(SCALE));
+            let z = s.mul(s.sub(x, s.splat(MU)), s.splat(SCALE));
             s.mul(s.splat(0.5), s.add(s.splat(1.0), math::erf(s, z)))
         }
         Activation::HardSwish => {

@@ -71,7 +71,7 @@ pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> 
         && fits(&inputs.key, tokens)
         && fits(&inputs.value, tokens)
         && inputs.heads > 0
-        && inputs.hidden % inputs.heads == 0
+        && inputs.hidden.is_multiple_of(inputs.heads)
         && inputs.rows.offsets().len() == inputs.offsets.len()
         && table_fits)
     {

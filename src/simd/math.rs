@@ -24,7 +24,7 @@ pub fn erf<S: Simd>(s: S, x: S::V) -> S::V {
     let x = s.max(s.splat(-4.0), s.min(s.splat(4.0), x));
     let u = s.mul(x, x);
     let mut p = s.splat(1.974_827_5e-6);
-    for c in [0.000_288_041_02, 0.004_003_639, 0.053_467_456, 0.196_248_86, 1.128_379] {
+    for c in [0.000_288_041_02, 0.004_003_639, 0.053_467_456, 0.196_248_86, std::f32::consts::FRAC_2_SQRT_PI] {
         p = s.fma(p, u, s.splat(c));
     }
     let mut q = s.splat(3.748_081_5e-5);
