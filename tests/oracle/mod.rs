@@ -1,6 +1,6 @@
 //! What tests compare with: the folder `../shared` beside the checkout, which a user's clone does not have.
 
-#![allow(dead_code)] // every test program uses a part
+#![allow(dead_code, clippy::unwrap_used)] // every test program uses a part; a test may panic
 
 use std::path::{Path, PathBuf};
 
