@@ -164,7 +164,7 @@ mod tests {
             Activation::Sigmoid => sigmoid(x),
             Activation::Tanh => x.tanh(),
             Activation::Mish => x * x.exp().ln_1p().tanh(),
-            Activation::Laplace => 0.5 * (1.0 + erf((x - 0.707107) / (0.282095 * 2f64.sqrt()))),
+            Activation::Laplace => 0.5 * (1.0 + erf((x - 707107e-6) / (0.282095 * 2f64.sqrt()))),
             Activation::HardSwish => x * (x + 3.0).clamp(0.0, 6.0) / 6.0,
             Activation::SqrtSoftplus => x.exp().ln_1p().sqrt(),
         }

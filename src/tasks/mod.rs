@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn chunks_cover_everything_in_order() {
         assert!(chunks([]).is_empty());
-        assert_eq!(chunks([5]), [0..1]);
+        assert_eq!(chunks([5]), vec![0..1]);
         assert_eq!(chunks([CHUNK_TOKENS, 1, 1]), [0..1, 1..3]);
         assert_eq!(chunks([1, CHUNK_TOKENS + 1, 1]), [0..1, 1..2, 2..3]);
         assert_eq!(chunks(vec![CHUNK_TOKENS / 4; 9]), [0..4, 4..8, 8..9]);
