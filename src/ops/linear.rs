@@ -2,6 +2,9 @@
 //!
 //! Several layers that read the same rows (query, key and value) run as one: their outputs lie side by side in y.
 
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
 use super::activation::{self, Activation};
 use super::gemm::{self, DEPTH, MAX_WIDTH, Panel, Rows, Source, Start};
 use super::shared::SharedRows;
@@ -97,153 +100,167 @@ impl Op for Cpu {
             return Ok(());
         }
         let width = self.isa().dispatch(Width);
-        let panels: Vec<(usize, usize, usize)> = panels(layers, width).collect();
-        // Panels alone feed the threads where there are enough of them; otherwise rows are cut as well.
-        let wanted = (4 * self.threads()).div_ceil(panels.len().max(1));
-        let cut = rows.div_ceil(wanted.min(rows.div_ceil(32)));
-        let cuts = rows.div_ceil(cut);
+        let cuts = rows.div_ceil(ROWS);
+        let cut = rows.div_ceil(cuts);
+        let groups = groups(layers, width, (4 * self.threads()).div_ceil(cuts));
         let x = &x.buffer().as_slice()[..rows * depth];
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
-        self.for_each(panels.len() * cuts, |item| {
-            let (layer, panel, column) = panels[item / cuts];
+        let failure = Mutex::new(Ok(()));
+        self.for_each(groups.len() * cuts, |item| {
+            let group = &groups[item / cuts];
             let first = (item % cuts) * cut;
-            let stripe = Stripe {
-                x: &x[first * depth..],
+            let count = cut.min(rows.saturating_sub(first));
+            let layer = &layers[group.layer];
+            let scratch = self.alloc(count * (DEPTH + MAX_WIDTH));
+            let mut scratch = match scratch {
+                Ok(scratch) => scratch,
+                Err(error) => return *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error),
+            };
+            let Ok(scratch) = scratch.as_mut_slice() else { return };
+            let block = Block {
+                x: &x[first * depth..][..count * depth],
                 depth,
-                bias: layers[layer].bias.map(|b| &b.buffer().as_slice()[panel..]),
+                bias: layer.bias.map(|b| &b.buffer().as_slice()[group.outputs.clone()]),
                 activation,
                 y: &y,
-                rows: (first, cut.min(rows - first)),
-                columns: (column, width.min(layers[layer].weight.shape().0 - panel)),
+                row: first,
+                column: group.column,
+                scratch,
             };
-            match layers[layer].weight {
-                Weight::F32(w) => self.isa().dispatch((stripe, &w.buffer().as_slice()[panel * depth..])),
-                Weight::F16(w) => self.isa().dispatch((stripe, &w.buffer().as_slice()[panel * depth..])),
-                Weight::Bf16(w) => self.isa().dispatch((stripe, &w.buffer().as_slice()[panel * depth..])),
+            let weights = group.outputs.start * depth..group.outputs.end * depth;
+            match layer.weight {
+                Weight::F32(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
+                Weight::F16(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
+                Weight::Bf16(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
             }
-        })
+        })?;
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// (layer, first output within it, column of y) of every panel.
-fn panels(layers: &[Linear<'_, Cpu>], width: usize) -> impl Iterator<Item = (usize, usize, usize)> {
-    let mut column = 0;
-    layers.iter().enumerate().flat_map(move |(index, layer)| {
-        let (outputs, start) = (layer.weight.shape().0, column);
+/// Rows of x in one work item: with [`DEPTH`] columns they fill less than half of a 512 KiB second-level cache, and
+/// rearranging a panel of weights costs little beside multiplying it by so many rows.
+const ROWS: usize = 192;
+
+/// Outputs in one work item at most: while they are computed, the rows of x stay in the second-level cache.
+const OUTPUTS: usize = 192;
+
+/// Neighbouring outputs of one layer.
+struct Group {
+    layer: usize,
+    outputs: Range<usize>,
+    /// Of y, where the first output goes.
+    column: usize,
+}
+
+/// Cuts the outputs of all layers at multiples of `width` into at least `wanted` groups, if there are so many panels.
+fn groups(layers: &[Linear<'_, Cpu>], width: usize, wanted: usize) -> Vec<Group> {
+    let total: usize = layers.iter().map(|l| l.weight.shape().0).sum();
+    let share = (total / wanted / width * width).clamp(width, OUTPUTS);
+    let (mut groups, mut column) = (Vec::new(), 0);
+    for (layer, linear) in layers.iter().enumerate() {
+        let outputs = linear.weight.shape().0;
+        for first in (0..outputs).step_by(share) {
+            let outputs = first..outputs.min(first + share);
+            groups.push(Group { layer, column: column + first, outputs });
+        }
         column += outputs;
-        (0..outputs).step_by(width).map(move |first| (index, first, start + first))
-    })
+    }
+    groups
 }
 
 struct Width;
 
 impl Kernel for Width {
     type Output = usize;
+    #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
         gemm::width::<S>()
     }
 }
 
-/// One panel's columns of y for a run of rows.
-struct Stripe<'a> {
-    /// From the first row on.
+/// Some rows of y and neighbouring columns of them.
+struct Block<'a> {
+    /// `[rows, depth]`
     x: &'a [f32],
     depth: usize,
     bias: Option<&'a [f32]>,
     activation: Activation,
     y: &'a SharedRows<'a>,
-    /// First row and count.
-    rows: (usize, usize),
-    /// First column of y and count, at most the panel's width.
-    columns: (usize, usize),
+    /// First row and column of y.
+    row: usize,
+    column: usize,
+    /// Room for DEPTH + MAX_WIDTH values a row.
+    scratch: &'a mut [f32],
 }
 
-impl<E: Source> Kernel for (Stripe<'_>, &[E]) {
+impl<E: Source> Kernel for (Block<'_>, &[E]) {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (stripe, weight) = self;
-        if stripe.columns.1 == gemm::width::<S>() { stripe.whole(s, weight) } else { stripe.edge(s, weight) }
+        let (block, weight) = self;
+        let width = gemm::width::<S>();
+        let (depth, outputs) = (block.depth, weight.len() / block.depth);
+        let rows = block.x.len() / depth;
+        // Sums of a last panel that has fewer outputs than columns are held aside: y has no room for them.
+        let (packed, aside) = block.scratch.split_at_mut(rows * DEPTH);
+        let mut panel = Panel::new();
+        for from in (0..depth).step_by(DEPTH) {
+            let part = DEPTH.min(depth - from);
+            for (row, target) in packed.chunks_exact_mut(part).take(rows).enumerate() {
+                target.copy_from_slice(&block.x[row * depth + from..][..part]);
+            }
+            let last = from + part == depth;
+            for first in (0..outputs).step_by(width) {
+                let columns = width.min(outputs - first);
+                gemm::pack_rows(s, &weight[first * depth + from..], depth, columns, part, &mut panel);
+                let bias = block.bias.map(|bias| &bias[first..first + columns]);
+                let padded = padded(bias, columns, width);
+                let start = match (from, bias) {
+                    (0, Some(bias)) if columns == width => Start::Bias(bias),
+                    (0, Some(_)) => Start::Bias(&padded),
+                    (0, None) => Start::Zero,
+                    _ => Start::Held,
+                };
+                // SAFETY: every work item has its own rows and columns of y, `columns` of them here, or `width` of each
+                // row aside; `packed` holds `rows` rows of `part`; the panel was just packed to `part` rows.
+                unsafe {
+                    let (c, c_stride) = match columns == width {
+                        true => (block.y.at(block.row, block.column + first), block.y.stride()),
+                        false => (aside.as_mut_ptr(), width),
+                    };
+                    let tile = Rows { count: rows, a: packed.as_ptr(), a_stride: part, c, c_stride };
+                    gemm::multiply(s, tile, part, panel.as_ptr(), start, |first, count| {
+                        if last && block.activation != Activation::Identity {
+                            for row in first..first + count {
+                                let y = std::slice::from_raw_parts_mut(c.add(row * c_stride), width);
+                                activation::apply_row(s, block.activation, y);
+                            }
+                        }
+                    });
+                }
+            }
+        }
+        let odd = outputs % width;
+        if odd > 0 {
+            for (row, values) in aside.chunks_exact(width).take(rows).enumerate() {
+                // SAFETY: every work item has its own rows and columns of y.
+                let y = unsafe { block.y.row(block.row + row, block.column + outputs - odd, odd) };
+                y.copy_from_slice(&values[..odd]);
+            }
+        }
     }
 }
 
-impl Stripe<'_> {
-    /// All columns of the panel exist: sums are held in y between blocks of depth.
-    #[inline(always)]
-    fn whole<S: Simd, E: Source>(&self, s: S, weight: &[E]) {
-        let width = gemm::width::<S>();
-        let mut panel = Panel::new();
-        for (block, from) in (0..self.depth.max(1)).step_by(DEPTH).enumerate() {
-            let depth = DEPTH.min(self.depth - from);
-            gemm::pack_rows(s, &weight[from..], self.depth, width, depth, &mut panel);
-            let start = match (block, self.bias) {
-                (0, Some(bias)) => Start::Bias(bias),
-                (0, None) => Start::Zero,
-                _ => Start::Held,
-            };
-            let last = from + depth == self.depth;
-            // SAFETY: every stripe has its own rows and columns of y, within y's shape; x holds `rows.1` rows
-            // of `self.depth` from its start; the panel was just packed to `depth` rows.
-            unsafe {
-                let c = self.y.at(self.rows.0, self.columns.0);
-                let rows = Rows {
-                    count: self.rows.1,
-                    a: self.x.as_ptr().add(from),
-                    a_stride: self.depth,
-                    c,
-                    c_stride: self.y.stride(),
-                };
-                gemm::multiply(s, rows, depth, panel.as_ptr(), start, |first, count| {
-                    if last && self.activation != Activation::Identity {
-                        for row in first..first + count {
-                            let y = std::slice::from_raw_parts_mut(c.add(row * self.y.stride()), width);
-                            activation::apply_row(s, self.activation, y);
-                        }
-                    }
-                });
-            }
-        }
+/// The bias of a panel with fewer outputs than columns.
+#[inline(always)]
+fn padded(bias: Option<&[f32]>, columns: usize, width: usize) -> [f32; MAX_WIDTH] {
+    let mut values = [0.0; MAX_WIDTH];
+    if let (Some(bias), true) = (bias, columns < width) {
+        values[..columns].copy_from_slice(bias);
     }
-
-    /// Fewer columns than the panel has: sums are held in a block of its own, a few rows at a time.
-    #[inline(always)]
-    fn edge<S: Simd, E: Source>(&self, s: S, weight: &[E]) {
-        const ROWS: usize = 32;
-        let (width, columns) = (gemm::width::<S>(), self.columns.1);
-        let mut panel = Panel::new();
-        let mut bias = [0.0; MAX_WIDTH];
-        if let Some(given) = self.bias {
-            bias[..columns].copy_from_slice(&given[..columns]);
-        }
-        for first in (0..self.rows.1).step_by(ROWS) {
-            let count = ROWS.min(self.rows.1 - first);
-            let mut sums = [0.0; ROWS * MAX_WIDTH];
-            for from in (0..self.depth.max(1)).step_by(DEPTH) {
-                let depth = DEPTH.min(self.depth - from);
-                gemm::pack_rows(s, &weight[from..], self.depth, columns, depth, &mut panel);
-                let start = if from == 0 { Start::Bias(&bias) } else { Start::Held };
-                // SAFETY: `sums` has room for ROWS rows of MAX_WIDTH; x holds `rows.1` rows of `self.depth`; the panel
-                // was just packed to `depth` rows.
-                unsafe {
-                    let rows = Rows {
-                        count,
-                        a: self.x.as_ptr().add(first * self.depth + from),
-                        a_stride: self.depth,
-                        c: sums.as_mut_ptr(),
-                        c_stride: width,
-                    };
-                    gemm::multiply(s, rows, depth, panel.as_ptr(), start, |_, _| ());
-                }
-            }
-            for row in 0..count {
-                let values = &mut sums[row * width..][..columns];
-                activation::apply_row(s, self.activation, values);
-                // SAFETY: every stripe has its own rows and columns of y.
-                unsafe { self.y.row(self.rows.0 + first + row, self.columns.0, columns) }.copy_from_slice(values);
-            }
-        }
-    }
+    values
 }
 
 #[cfg(test)]
