@@ -9,7 +9,8 @@
 //! Relative positions (Shaw et al. 2018; Huang et al. 2020) as HuggingFace BERT has them: with e = table[l − r + P − 1],
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
 
-use super::gemm::{self, DEPTH, Panel, Rows, Start};
+use super::activation::Activation;
+use super::gemm::{self, Ahead, DEPTH, Panel, Rows, Start};
 use super::shared::SharedRows;
 use crate::batch::Selection;
 use crate::device::{Cpu, Device, Tensor};
@@ -182,7 +183,7 @@ impl Block<'_> {
                         c: scores.as_mut_ptr().add(column),
                         c_stride: span,
                     };
-                    gemm::multiply(s, rows, depth, panel.as_ptr(), start, |_, _| ());
+                    gemm::multiply(s, rows, depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE);
                 }
             }
         }
@@ -215,7 +216,7 @@ impl Block<'_> {
                     c: sums.as_mut_ptr().add(column),
                     c_stride: padded,
                 };
-                gemm::multiply(s, rows, keys.len(), panel.as_ptr(), Start::Held, |_, _| ());
+                gemm::multiply(s, rows, keys.len(), panel.as_ptr(), Start::Held, Activation::Identity, Ahead::NONE);
             }
         }
     }
@@ -267,7 +268,11 @@ impl Running {
         let whole = scores.len() - scores.len() % S::LANES;
         let (body, tail) = scores.split_at_mut(whole);
         let end = s.load_tail(tail, f32::NEG_INFINITY);
-        let largest = s.max_lane(body.chunks_exact(S::LANES).fold(end, |m, x| s.max(m, s.load(x)))) * scale;
+        let mut most = end;
+        for x in body.chunks_exact(S::LANES) {
+            most = s.max(most, s.load(x));
+        }
+        let largest = s.max_lane(most) * scale;
         let before = self.largest;
         self.largest = if largest > before { largest } else { before };
         let shift = s.splat(-self.largest);
@@ -300,7 +305,11 @@ fn scale_row<S: Simd>(s: S, row: &mut [f32], factor: f32) {
 fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, b_chunks) = (a.chunks_exact(S::LANES), b.chunks_exact(S::LANES));
     let tail: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    s.sum(a_chunks.zip(b_chunks).fold(s.zero(), |sum, (a, b)| s.fma(s.load(a), s.load(b), sum))) + tail
+    let mut sum = s.zero();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        sum = s.fma(s.load(a), s.load(b), sum);
+    }
+    s.sum(sum) + tail
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use std::mem::MaybeUninit;
 use crate::dtype::{Element, bf16, f16};
 use crate::simd::Simd;
 
+use super::activation::{self, Activation};
+
 /// Rows of a panel: 256 · 16 columns · 4 bytes is half a 32 KiB first-level cache.
 pub const DEPTH: usize = 256;
 
@@ -69,8 +71,53 @@ pub struct Rows {
     pub c_stride: usize,
 }
 
-/// C = start + A · panel for all rows and the panel's columns; `each(first, count)` follows every tile of rows while it
-/// is in the cache.
+/// Memory that will be packed next: while one panel is multiplied, the following one is on its way from main memory.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    next: *const u8,
+    /// Bytes of a row that are still to come, and of a whole one.
+    left: usize,
+    row: usize,
+    /// Bytes from the end of one row's part to the start of the next row's.
+    skip: usize,
+    /// Cache lines still to come.
+    lines: usize,
+}
+
+impl Ahead {
+    const LINE: usize = 64;
+
+    /// Nothing.
+    pub const NONE: Ahead = Ahead { next: std::ptr::null(), left: 0, row: 0, skip: 0, lines: 0 };
+
+    /// The first `depth` elements of `rows` rows of `b`, `stride` elements apart.
+    #[inline(always)]
+    pub fn of<E: Element>(b: &[E], stride: usize, rows: usize, depth: usize) -> Self {
+        let row = depth * size_of::<E>();
+        let lines = rows * row.div_ceil(Self::LINE);
+        let skip = (stride * size_of::<E>()).saturating_sub(row.next_multiple_of(Self::LINE));
+        Self { next: b.as_ptr().cast(), left: row, row, skip, lines }
+    }
+
+    /// Asks for the next `count` lines. Addresses are hints: those past the end of `b` do nothing.
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, s: S, count: usize) {
+        for _ in 0..count.min(self.lines) {
+            s.prefetch(self.next);
+            self.next = self.next.wrapping_add(Self::LINE);
+            self.left = self.left.saturating_sub(Self::LINE);
+            if self.left == 0 {
+                self.next = self.next.wrapping_add(self.skip);
+                self.left = self.row;
+            }
+            self.lines -= 1;
+        }
+    }
+}
+
+/// C = f(start + A · panel) for all rows and the panel's columns. f is applied to each tile while it is in the cache.
+///
+/// No closure may take part: it would not be compiled for the instructions of `S` unless the compiler chose to inline it.
 ///
 /// # Safety
 /// For `rows.count` rows, A is valid for reads of `depth` f32 and C for reads and writes of `width::<S>()`;
@@ -82,12 +129,15 @@ pub unsafe fn multiply<S: Simd>(
     depth: usize,
     panel: *const f32,
     start: Start<'_>,
-    mut each: impl FnMut(usize, usize),
+    activation: Activation,
+    mut ahead: Ahead,
 ) {
     // Tiles of nearly equal height: a last tile of one or two rows would wait on the latency of its few sums.
     let tiles = rows.count.div_ceil(S::TILE_ROWS);
+    let lines = ahead.lines.div_ceil(tiles.max(1));
     let mut first = 0;
     for index in 0..tiles {
+        ahead.fetch(s, lines);
         let count = (rows.count - first).div_ceil(tiles - index);
         // SAFETY: `first + count` never passes `rows.count`, so the caller's promise covers the tile.
         unsafe {
@@ -100,7 +150,13 @@ pub unsafe fn multiply<S: Simd>(
                 _ => tile.of_height::<S, 4>(s, count, start),
             }
         }
-        each(first, count);
+        if activation != Activation::Identity {
+            for row in first..first + count {
+                // SAFETY: C's rows are initialised, valid for `width` values, and nothing else refers to them.
+                let c = unsafe { std::slice::from_raw_parts_mut(rows.c.add(row * rows.c_stride), width::<S>()) };
+                activation::apply_row(s, activation, c);
+            }
+        }
         first += count;
     }
 }
@@ -159,7 +215,10 @@ impl Tile {
             }
             for k in 0..self.depth {
                 let step = self.panel.add(k * VECTORS * S::LANES);
-                let b: [S::V; VECTORS] = std::array::from_fn(|v| s.load_ptr(step.add(v * S::LANES)));
+                let mut b = [s.zero(); VECTORS];
+                for (v, b) in b.iter_mut().enumerate() {
+                    *b = s.load_ptr(step.add(v * S::LANES));
+                }
                 for (r, row) in sums.iter_mut().enumerate() {
                     let a = s.splat(*self.a.add(r * self.a_stride + k));
                     for v in 0..VECTORS {

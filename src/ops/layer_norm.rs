@@ -110,13 +110,17 @@ impl Kernel for Row<'_> {
                 *z += r;
             }
         }
-        let sum = body.chunks_exact(S::LANES).fold(s.zero(), |sum, z| s.add(sum, s.load(z)));
+        let mut sum = s.zero();
+        for z in body.chunks_exact(S::LANES) {
+            sum = s.add(sum, s.load(z));
+        }
         let mean = (s.sum(sum) + tail.iter().sum::<f32>()) / width as f32;
         let centre = s.splat(mean);
-        let squares = body.chunks_exact(S::LANES).fold(s.zero(), |sum, z| {
+        let mut squares = s.zero();
+        for z in body.chunks_exact(S::LANES) {
             let d = s.sub(s.load(z), centre);
-            s.fma(d, d, sum)
-        });
+            squares = s.fma(d, d, squares);
+        }
         let variance = (s.sum(squares) + tail.iter().map(|z| (z - mean) * (z - mean)).sum::<f32>()) / width as f32;
         let scale = 1.0 / (variance + self.epsilon).sqrt();
         let factor = s.splat(scale);

@@ -5,8 +5,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::activation::{self, Activation};
-use super::gemm::{self, DEPTH, MAX_WIDTH, Panel, Rows, Source, Start};
+use super::activation::Activation;
+use super::gemm::{self, Ahead, DEPTH, MAX_WIDTH, Panel, Rows, Source, Start};
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Tensor};
 use crate::dtype::{DType, bf16, f16};
@@ -208,13 +208,33 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
         let mut panel = Panel::new();
         for from in (0..depth).step_by(DEPTH) {
             let part = DEPTH.min(depth - from);
-            for (row, target) in packed.chunks_exact_mut(part).take(rows).enumerate() {
-                target.copy_from_slice(&block.x[row * depth + from..][..part]);
-            }
+            let (a, a_stride) = match collides(depth) {
+                false => (&block.x[from..], depth),
+                true => {
+                    for (row, target) in packed.chunks_exact_mut(part).take(rows).enumerate() {
+                        target.copy_from_slice(&block.x[row * depth + from..][..part]);
+                    }
+                    (&packed[..], part)
+                }
+            };
             let last = from + part == depth;
             for first in (0..outputs).step_by(width) {
                 let columns = width.min(outputs - first);
                 gemm::pack_rows(s, &weight[first * depth + from..], depth, columns, part, &mut panel);
+                // The next panel of this block of depth, or the first of the next block.
+                let (then, deeper) = match first + width < outputs {
+                    true => (first + width, from),
+                    false => (0, from + part),
+                };
+                let ahead = match deeper < depth {
+                    true => Ahead::of(
+                        &weight[then * depth + deeper..],
+                        depth,
+                        width.min(outputs - then),
+                        DEPTH.min(depth - deeper),
+                    ),
+                    false => Ahead::NONE,
+                };
                 let bias = block.bias.map(|bias| &bias[first..first + columns]);
                 let padded = padded(bias, columns, width);
                 let start = match (from, bias) {
@@ -224,21 +244,15 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
                     _ => Start::Held,
                 };
                 // SAFETY: every work item has its own rows and columns of y, `columns` of them here, or `width` of each
-                // row aside; `packed` holds `rows` rows of `part`; the panel was just packed to `part` rows.
+                // row aside; `a` holds `rows` rows of `part`, `a_stride` apart; the panel was just packed to `part` rows.
                 unsafe {
                     let (c, c_stride) = match columns == width {
                         true => (block.y.at(block.row, block.column + first), block.y.stride()),
                         false => (aside.as_mut_ptr(), width),
                     };
-                    let tile = Rows { count: rows, a: packed.as_ptr(), a_stride: part, c, c_stride };
-                    gemm::multiply(s, tile, part, panel.as_ptr(), start, |first, count| {
-                        if last && block.activation != Activation::Identity {
-                            for row in first..first + count {
-                                let y = std::slice::from_raw_parts_mut(c.add(row * c_stride), width);
-                                activation::apply_row(s, block.activation, y);
-                            }
-                        }
-                    });
+                    let tile = Rows { count: rows, a: a.as_ptr(), a_stride, c, c_stride };
+                    let activation = if last { block.activation } else { Activation::Identity };
+                    gemm::multiply(s, tile, part, panel.as_ptr(), start, activation, ahead);
                 }
             }
         }
@@ -251,6 +265,11 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
             }
         }
     }
+}
+
+/// Whether rows this many f32 apart fall on the same few sets of a cache: they do at multiples of a page.
+const fn collides(stride: usize) -> bool {
+    stride.is_multiple_of(1024)
 }
 
 /// The bias of a panel with fewer outputs than columns.

@@ -60,14 +60,20 @@ impl Kernel for Row<'_> {
     fn run<S: Simd>(self, s: S) -> f32 {
         let chunks = self.0.chunks_exact(S::LANES);
         let tail = chunks.remainder();
-        let last = s.load_tail(tail, f32::NEG_INFINITY);
-        let largest = s.max_lane(chunks.clone().fold(last, |m, x| s.max(s.load(x), m)));
+        let mut largest = s.load_tail(tail, f32::NEG_INFINITY);
+        for x in chunks.clone() {
+            largest = s.max(s.load(x), largest);
+        }
+        let largest = s.max_lane(largest);
         if !largest.is_finite() {
             // −∞: nothing to add up. NaN or +∞: the row is not a row of logits, and says so.
             return self.0.iter().sum::<f32>() + largest;
         }
         let shift = s.splat(largest);
-        let body = chunks.fold(s.zero(), |sum, x| s.add(sum, math::exp(s, s.sub(s.load(x), shift))));
+        let mut body = s.zero();
+        for x in chunks {
+            body = s.add(body, math::exp(s, s.sub(s.load(x), shift)));
+        }
         let end: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
         largest + (s.sum(body) + end).ln()
     }

@@ -77,6 +77,11 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // SAFETY: sse by the token; a prefetch of any address is defined and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: avx by the token.
         unsafe { _mm256_add_ps(a, b) }

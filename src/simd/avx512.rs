@@ -80,6 +80,11 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    fn prefetch(self, address: *const u8) {
+        // SAFETY: sse by the token; a prefetch of any address is defined and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: avx512f by the token.
         unsafe { _mm512_add_ps(a, b) }

@@ -63,6 +63,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is valid for writes of `LANES` f32 at each of `LANES` rows, `stride` apart.
     unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> Self::V, target: *mut f32, stride: usize);
+    /// Hints that the cache line at `address` will be read soon. Any address is fine.
+    #[inline(always)]
+    fn prefetch(self, _address: *const u8) {}
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
@@ -131,7 +134,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 pub const MAX_LANES: usize = 16;
 
 /// Work written once for every instruction set. `run` must be `#[inline(always)]`, and so must what it calls in its
-/// loops: only then is it compiled for the instructions of `S`.
+/// loops: only then is it compiled for the instructions of `S`. Closures in it are so only if the compiler chooses, and
+/// otherwise call every instruction as a function: loops that matter have none.
 pub trait Kernel {
     /// What the work returns.
     type Output;
