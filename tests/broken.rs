@@ -437,7 +437,7 @@ proptest! {
         file.splice(start..end, bytes);
         fs::write(&path, file).unwrap();
         if let Ok(model) = open(folder.path()) && let Ok(inputs) = encode(&model, &[Input::Text("the [MASK] sleeps")]) {
-            all_tasks(&model, &inputs).into_iter().for_each(|answer| drop(answer));
+            all_tasks(&model, &inputs).into_iter().for_each(drop);
         }
     }
 
