@@ -59,3 +59,32 @@ impl Expected {
         tensors.tensor(name).ok().map(|t| t.data().to_vec())
     }
 }
+
+/// A folder of `tests/golden`.
+pub fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The files of a model folder, by their paths within it with `/` between folders.
+pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)));
+        } else if !name.starts_with("expected.") {
+            found.push((name, std::fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The largest |a − b|. Fails when the lengths differ or a value is not finite.
+#[track_caller]
+pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    assert!(a.iter().chain(b).all(|v| v.is_finite()));
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
