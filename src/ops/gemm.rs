@@ -213,22 +213,57 @@ impl Tile {
                     }
                 }
             }
-            for k in 0..self.depth {
-                let step = self.panel.add(k * VECTORS * S::LANES);
-                let mut b = [s.zero(); VECTORS];
-                for (v, b) in b.iter_mut().enumerate() {
-                    *b = s.load_ptr(step.add(v * S::LANES));
+            // One pointer a row and one common index: every address is then part of the instruction that loads from it.
+            let mut rows = [self.a; ROWS];
+            for (r, row) in rows.iter_mut().enumerate() {
+                *row = self.a.add(r * self.a_stride);
+            }
+            let mut k = 0;
+            while k + UNROLL <= self.depth {
+                for step in k..k + UNROLL {
+                    self.step::<S, VECTORS, ROWS>(s, step, &rows, &mut sums);
                 }
-                for (r, row) in sums.iter_mut().enumerate() {
-                    let a = s.splat(*self.a.add(r * self.a_stride + k));
-                    for v in 0..VECTORS {
-                        row[v] = s.fma(a, b[v], row[v]);
-                    }
-                }
+                k += UNROLL;
+            }
+            for step in k..self.depth {
+                self.step::<S, VECTORS, ROWS>(s, step, &rows, &mut sums);
             }
             for (r, row) in sums.iter().enumerate() {
                 for (v, &sum) in row.iter().enumerate() {
                     s.store_ptr(self.c.add(r * self.c_stride + v * S::LANES), sum);
+                }
+            }
+        }
+    }
+}
+
+/// Steps of depth between two tests for the end.
+const UNROLL: usize = 4;
+
+impl Tile {
+    /// Adds A[r, k] · panel[k, v] to every sum.
+    ///
+    /// # Safety
+    /// `k` is below `depth`; otherwise as for [`multiply`].
+    #[inline(always)]
+    unsafe fn step<S: Simd, const VECTORS: usize, const ROWS: usize>(
+        &self,
+        s: S,
+        k: usize,
+        rows: &[*const f32; ROWS],
+        sums: &mut [[S::V; VECTORS]; ROWS],
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let panel = self.panel.add(k * VECTORS * S::LANES);
+            let mut b = [s.zero(); VECTORS];
+            for (v, b) in b.iter_mut().enumerate() {
+                *b = s.load_ptr(panel.add(v * S::LANES));
+            }
+            for (row, sums) in rows.iter().zip(sums) {
+                let a = s.splat(*row.add(k));
+                for v in 0..VECTORS {
+                    sums[v] = s.fma(a, b[v], sums[v]);
                 }
             }
         }
