@@ -44,3 +44,5 @@ pub mod tasks;
 
 #[forbid(unsafe_code)]
 pub mod engine;
+
+pub mod capi;
