@@ -22,10 +22,8 @@ fn embed_prints_similarities() {
     let printed = run(example(&Programs::new(), "embed").arg(&folder).args(SENTENCES));
     let vectors = Expected::read(&folder).floats("embeddings").unwrap();
     let cosine: f32 = vectors[..12].iter().zip(&vectors[12..24]).map(|(a, b)| a * b).sum(); // of unit length
-    let lines = [
-        format!("{:6.3} {cosine:6.3}  {}", 1.0, SENTENCES[0]),
-        format!("{cosine:6.3} {:6.3}  {}", 1.0, SENTENCES[1]),
-    ];
+    let lines =
+        [format!("{:6.3} {cosine:6.3}  {}", 1.0, SENTENCES[0]), format!("{cosine:6.3} {:6.3}  {}", 1.0, SENTENCES[1])];
     assert_eq!(printed.lines().collect::<Vec<_>>(), lines);
 }
 
@@ -33,10 +31,13 @@ fn embed_prints_similarities() {
 fn fill_prints_the_best_words() {
     let folder = path("tests/golden/pretraining");
     let printed = run(example(&Programs::new(), "fill").arg(&folder).arg("the cat [MASK] the bird."));
-    let expected = &Expected::read(&folder).json()["fill_mask"][0]["masks"][0];
-    let lines = expected.as_array().unwrap().iter().map(|word| {
-        format!("{:.3} {}", word["score"].as_f64().unwrap(), word["token_str"].as_str().unwrap())
-    });
+    let golden = Expected::read(&folder);
+    let expected = &golden.json()["fill_mask"][0]["masks"][0];
+    let lines = expected
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| format!("{:.3} {}", word["score"].as_f64().unwrap(), word["token_str"].as_str().unwrap()));
     assert_eq!(printed.lines().map(String::from).collect::<Vec<_>>(), lines.collect::<Vec<_>>());
 }
 
@@ -44,7 +45,8 @@ fn fill_prints_the_best_words() {
 fn score_prints_the_likelier_sentence() {
     let folder = path("tests/golden/pretraining");
     let printed = run(example(&Programs::new(), "score").arg(&folder).args(SENTENCES));
-    let expected = &Expected::read(&folder).json()["pll"]["sentences"];
+    let golden = Expected::read(&folder);
+    let expected = &golden.json()["pll"]["sentences"];
     let mean = |index: usize| {
         let scores = &expected[index]["pll"];
         scores["sum"].as_f64().unwrap() / scores["per_token"].as_array().unwrap().len() as f64

@@ -171,7 +171,8 @@ fn null_for_every_parameter_of_every_function() {
         assert_eq!(cloze_perplexity(null(), 5), 1.0);
     }
     // Every function that takes a pointer is in this test.
-    let others = ["abi", "version", "status_name", "cancel_set", "cancel_reset", "cancel_free", "model_close", "perplexity"];
+    let others =
+        ["abi", "version", "status_name", "cancel_set", "cancel_reset", "cancel_free", "model_close", "perplexity"];
     let others = others.map(|name| format!("cloze_{name}"));
     let symbols = include_str!("abi/symbols.txt");
     let missing: Vec<&str> = symbols
@@ -266,16 +267,13 @@ fn too_small_a_buffer_says_so_before_any_work() {
     }
     let options = cloze_fill_options { progress: Some(worked), top_k: 7, ..defaults() };
     let candidate = cloze_candidate { input: 9, position: 9, id: 9, probability: 9.0 };
-    let (mut words, mut count) = ([candidate; 6], 0);
-    // SAFETY: live locals.
-    refused(CLOZE_BUFFER_TOO_SMALL, "candidates: capacity 6, needed 7", |e| unsafe {
-        cloze_fill(model.0, &input, 1, &options, words.as_ptr().cast_mut(), 6, (&raw const count).cast_mut(), e)
+    refused(CLOZE_BUFFER_TOO_SMALL, "candidates: capacity 6, needed 7", |e| {
+        let (mut words, mut count) = ([candidate; 6], 0);
+        // SAFETY: live locals.
+        let status = unsafe { cloze_fill(model.0, &input, 1, &options, words.as_mut_ptr(), 6, &mut count, e) };
+        assert!(count == 7 && words.iter().all(|word| word.id == 9));
+        status
     });
-    // SAFETY: as above.
-    let status =
-        unsafe { cloze_fill(model.0, &input, 1, &options, words.as_mut_ptr(), 6, &mut count, null_mut()) };
-    assert_eq!((status, count), (CLOZE_BUFFER_TOO_SMALL, 7));
-    assert!(words.iter().all(|word| word.id == 9));
 
     // Strings: the capacity counts the NUL, the size does not.
     let (mut token, mut size) = ([b'?' as c_char; 6], 0);
@@ -292,20 +290,18 @@ fn too_small_a_buffer_says_so_before_any_work() {
     assert_eq!((room.map(|byte| byte as u8), size), (*b"[MASK]\0?", 6));
 
     // Functions with one result an input have no count.
-    let mut next = [0.0; 1];
     let pair = cloze_input { pair: c"b".as_ptr(), pair_size: 1, ..text(b"a") };
     let pairs = [pair, pair];
-    // SAFETY: live locals.
-    let judge = |capacity, e| unsafe {
-        cloze_next_sentence(model.0, pairs.as_ptr(), 2, null(), next.as_ptr().cast_mut(), capacity, e)
+    let judge = |inputs: &[cloze_input], e| {
+        let mut next = [7.0];
+        // SAFETY: live locals.
+        let status =
+            unsafe { cloze_next_sentence(model.0, inputs.as_ptr(), inputs.len(), null(), next.as_mut_ptr(), 1, e) };
+        assert_eq!(next, [7.0]);
+        status
     };
-    refused(CLOZE_BUFFER_TOO_SMALL, "is_next: capacity 1, needed 2", |e| judge(1, e));
-    next[0] = 0.5;
-    let single = text(b"a");
-    // SAFETY: live locals.
-    refused(CLOZE_INVALID_INPUT, "input 0: a single text", |e| unsafe {
-        cloze_next_sentence(model.0, &single, 1, null(), next.as_ptr().cast_mut(), 1, e)
-    });
+    refused(CLOZE_BUFFER_TOO_SMALL, "is_next: capacity 1, needed 2", |e| judge(&pairs, e));
+    refused(CLOZE_INVALID_INPUT, "input 0: a single text", |e| judge(&[text(b"a")], e));
 }
 
 #[test]

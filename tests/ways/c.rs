@@ -231,7 +231,8 @@ impl<'a> Library for &'a C {
             .map(|(index, token)| {
                 position = if index > 0 && tokens[index - 1].input == token.input { position + 1 } else { 0 };
                 assert_eq!(token.position, position);
-                let place = (u8::try_from(token.text).ok()).map(|text| (text, token.start as usize, token.end as usize));
+                let place =
+                    (u8::try_from(token.text).ok()).map(|text| (text, token.start as usize, token.end as usize));
                 let word = u32::try_from(token.word).ok();
                 Token { id: token.id as u32, segment: token.r#type as u32, word, place }
             })
