@@ -86,9 +86,11 @@ pub(super) unsafe fn c_string<'a>(name: &str, pointer: *const c_char) -> Result<
 /// The header's promise for `pointer` and `size`, for as long as `'a`.
 pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char, size: usize) -> Result<&'a str> {
     // SAFETY: the caller's promise.
-    let bytes = match size {
-        CLOZE_NUL => unsafe { c_string(name, pointer) }?.to_bytes(),
-        size => unsafe { array(name, pointer.cast::<u8>(), size) }?,
+    let bytes = unsafe {
+        match size {
+            CLOZE_NUL => c_string(name, pointer)?.to_bytes(),
+            size => array(name, pointer.cast::<u8>(), size)?,
+        }
     };
     std::str::from_utf8(bytes)
         .map_err(|e| Error::input(format!("{name}: not UTF-8 at byte {} of {}", e.valid_up_to(), bytes.len())))

@@ -50,7 +50,7 @@ const LARGEST: usize = 4096;
 pub(super) unsafe fn claimed<T: Sized32>(sized: *const T) -> Result<usize> {
     // SAFETY: the caller's promise.
     let size = unsafe { sized.cast::<u32>().read_unaligned() } as usize;
-    if !(4..=LARGEST).contains(&size) || size % 4 != 0 {
+    if !(4..=LARGEST).contains(&size) || !size.is_multiple_of(4) {
         let name = T::NAME;
         return Err(Error::argument(format!("{name}.size: {size}, expected sizeof({name})")));
     }
