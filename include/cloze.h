@@ -268,19 +268,22 @@ typedef struct cloze_input {
     size_t id_count;
 } cloze_input;
 
-/* A text that ends with NUL. */
+/* A text that ends with NUL.
+ * @since 0.1.0 */
 static inline cloze_input cloze_text(const char *text) {
     cloze_input input = { text, CLOZE_NUL, NULL, 0, NULL, NULL, 0 };
     return input;
 }
 
-/* Two texts that end with NUL. */
+/* Two texts that end with NUL.
+ * @since 0.1.0 */
 static inline cloze_input cloze_pair(const char *text, const char *pair) {
     cloze_input input = { text, CLOZE_NUL, pair, CLOZE_NUL, NULL, NULL, 0 };
     return input;
 }
 
-/* Token ids from your own tokenizer; types may be NULL. */
+/* Token ids from your own tokenizer; types may be NULL.
+ * @since 0.1.0 */
 static inline cloze_input cloze_ids(const int32_t *ids, const int32_t *types, size_t count) {
     cloze_input input = { NULL, 0, NULL, 0, ids, types, count };
     return input;

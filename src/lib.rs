@@ -2,8 +2,8 @@
 //!
 //! Dimensions, everywhere: T tokens, S sequences, H hidden, A heads, D = H / A, F intermediate, V vocabulary, L layers.
 //!
-//! Modules stand on floors. A module imports only from floors below its own; `tests/floors.rs` reads this table and
-//! fails when the code disagrees.
+//! Modules stand on floors. A module imports only from floors below its own, and `error`; `tests/floors.rs` reads this
+//! table and fails when the code disagrees.
 //!
 //! | floor | modules |
 //! |---|---|
@@ -44,3 +44,5 @@ pub mod tasks;
 
 #[forbid(unsafe_code)]
 pub mod engine;
+
+pub mod capi;

@@ -82,7 +82,11 @@ pub struct TokenScore {
 /// Pseudo-perplexity of a corpus: e^(−Σ scores / Σ tokens); 1 for a corpus of no tokens.
 pub fn perplexity(scores: &[Score]) -> f64 {
     let tokens: usize = scores.iter().map(|s| s.tokens.len()).sum();
-    let total: f64 = scores.iter().map(|s| s.total).sum();
+    perplexity_of(scores.iter().map(|s| s.total).sum(), tokens as u64)
+}
+
+/// Pseudo-perplexity of `tokens` tokens whose scores have the sum `total`.
+pub fn perplexity_of(total: f64, tokens: u64) -> f64 {
     if tokens == 0 { 1.0 } else { (-total / tokens as f64).exp() }
 }
 

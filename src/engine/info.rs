@@ -1,7 +1,10 @@
 //! What a model is and can do, as plain data.
 
-use super::Inner;
+use serde_json::{Value, json};
+
+use super::{Inner, Model};
 use crate::bert::{Architecture, Head, Problem};
+use crate::error::Result;
 
 /// What a model can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +73,7 @@ pub struct Info {
     pub parameters: u64,
     /// Storage types of those tensors, joined by `+`.
     pub dtype: String,
-    /// Number of labels of a classifier.
+    /// Number of labels of the classifier; 0 without one.
     pub labels: usize,
     /// What the classifier was trained for, where the folder says so.
     pub problem: Option<Problem>,
@@ -110,7 +113,7 @@ impl Info {
             embedding: model.pipeline.width(config.hidden),
             parameters: report.parameters,
             dtype: dtypes.join("+"),
-            labels: config.labels.len(),
+            labels: model.labels().len(),
             problem: config.problem,
             tasks: Task::ALL.into_iter().filter(|&task| model.can(task)).collect(),
             heads_present: [
@@ -131,6 +134,57 @@ impl Info {
     }
 }
 
+impl Model {
+    /// Fails with `Missing`, naming the tensor, when the checkpoint lacks the head that `task` needs.
+    pub fn supports(&self, task: Task) -> Result<()> {
+        self.inner.check(task)
+    }
+
+    /// H, the hidden size.
+    pub fn hidden(&self) -> usize {
+        self.inner.bert.config().hidden
+    }
+
+    /// L, the number of layers.
+    pub fn layers(&self) -> usize {
+        self.inner.bert.config().layers
+    }
+
+    /// Ids below this are words that may fill a mask.
+    pub fn words(&self) -> usize {
+        self.inner.words()
+    }
+
+    /// [`Model::info`] and [`Model::report`] as one JSON object. Keys are never renamed.
+    pub fn report_json(&self) -> Value {
+        let (info, report) = (self.info(), self.report());
+        let files: Vec<Value> =
+            report.files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes })).collect();
+        json!({
+            "architecture": info.architecture,
+            "layers": info.layers,
+            "hidden": info.hidden,
+            "heads": info.heads,
+            "vocab": info.vocabulary,
+            "parameters": info.parameters,
+            "dtype": info.dtype,
+            "max_tokens": info.max_tokens,
+            "embedding": info.embedding,
+            "labels": self.labels(),
+            "tasks": info.tasks.iter().map(|task| task.name()).collect::<Vec<_>>(),
+            "heads_present": info.heads_present,
+            "missing": info.missing,
+            "used": report.used,
+            "unused": report.unused,
+            "ignored": report.ignored,
+            "files": files,
+            "text_unavailable": info.text_unavailable,
+            "threads": info.threads,
+            "isa": info.isa,
+        })
+    }
+}
+
 impl Inner {
     /// Ids below this are words: those of the tokenizer, but never more than the model has rows for.
     pub(super) fn words(&self) -> usize {
@@ -138,14 +192,27 @@ impl Inner {
         self.tokenizer.as_ref().map_or(rows, |t| t.size().min(rows))
     }
 
+    /// Labels of the classifier; none without one, whatever config.json lists.
+    pub(super) fn labels(&self) -> &[String] {
+        let heads = self.bert.heads();
+        if heads.sequence.is_ok() || heads.token.is_ok() { &self.bert.config().labels } else { &[] }
+    }
+
     fn can(&self, task: Task) -> bool {
+        self.check(task).is_ok()
+    }
+
+    fn check(&self, task: Task) -> Result<()> {
+        fn present<T>(head: &Head<T>) -> Result<()> {
+            head.as_ref().map(|_| ()).map_err(Clone::clone)
+        }
         let heads = self.bert.heads();
         match task {
-            Task::Fill | Task::Score => heads.masked_lm.is_ok(),
-            Task::NextSentence => heads.next_sentence.is_ok() && heads.pooler.is_ok(),
-            Task::Embed | Task::HiddenStates => true,
-            Task::Classify => heads.sequence.is_ok() && heads.pooler.is_ok(),
-            Task::Tag => heads.token.is_ok(),
+            Task::Fill | Task::Score => present(&heads.masked_lm),
+            Task::NextSentence => present(&heads.next_sentence).and_then(|()| present(&heads.pooler)),
+            Task::Embed | Task::HiddenStates => Ok(()),
+            Task::Classify => present(&heads.sequence).and_then(|()| present(&heads.pooler)),
+            Task::Tag => present(&heads.token),
         }
     }
 

@@ -61,6 +61,12 @@ impl Encoded {
         self.items.iter().map(|item| item.tokens.ids.len()).sum()
     }
 
+    /// Tokens of all texts together that are not the template's special ones: the most entities there can be.
+    pub fn plain_tokens(&self) -> usize {
+        let plain = |encoding: &Encoding| encoding.special.iter().filter(|&&special| !special).count();
+        self.items.iter().filter_map(|item| item.encoding.as_ref()).map(plain).sum()
+    }
+
     pub(super) fn sequences(&self) -> Vec<Tokens> {
         self.items.iter().map(|item| item.tokens.clone()).collect()
     }

@@ -17,6 +17,8 @@ mod files;
 mod info;
 mod input;
 
+pub use crate::bert::Problem;
+pub use crate::device::Bytes;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
@@ -24,6 +26,7 @@ pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
 pub use crate::weights::{Report, StoredFile};
 pub use answers::{
     EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
+    perplexity_of,
 };
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
@@ -32,7 +35,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::bert::{Architecture, Bert, Bias, Config, Loader, Sentence, sentence};
-use crate::device::{Bytes, Cpu};
+use crate::device::Cpu;
 use crate::error::{Error, Result, Status};
 use crate::tasks::{Pipeline, Stage};
 use crate::text::{self, Tokenizer};
@@ -116,9 +119,9 @@ impl Model {
         self.inner.weights.report()
     }
 
-    /// Labels of the classifier, by their numbers.
+    /// Labels of the classifier, by their numbers; none without a classifier.
     pub fn labels(&self) -> &[String] {
-        &self.inner.bert.config().labels
+        self.inner.labels()
     }
 
     /// The tokenizer, or why the folder has none that can be used.

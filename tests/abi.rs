@@ -1,0 +1,359 @@
+//! `include/cloze.h` is what the library is: prototypes, layouts, constants, symbols, and clients of other versions.
+//!
+//! Needs a C compiler, `cc`. `CLOZE_BLESS=1 cargo test --test abi` adds new functions to `abi/symbols.txt`.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+mod built;
+mod oracle;
+
+use std::any::type_name;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::mem::offset_of;
+use std::path::Path;
+use std::process::Command;
+
+use built::{Programs, compile, path, present, refusal, run, shared_library};
+use cloze::capi::*;
+
+fn header() -> String {
+    fs::read_to_string(path("include/cloze.h")).unwrap()
+}
+
+/// The header without comments.
+fn declarations(header: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = header;
+    while let Some((code, comment)) = rest.split_once("/*") {
+        kept.push_str(code);
+        rest = comment.split_once("*/").unwrap().1;
+    }
+    kept + rest
+}
+
+/// Names that stand before an opening parenthesis in `text` after `marker`.
+fn functions(text: &str, marker: &str) -> BTreeSet<String> {
+    let name = |declaration: &str| {
+        let before = declaration.split_once('(')?.0;
+        let name = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+        name.starts_with("cloze_").then(|| name.to_owned())
+    };
+    text.split(marker).skip(1).filter_map(name).collect()
+}
+
+fn header_functions() -> BTreeSet<String> {
+    functions(&declarations(&header()), "\nCLOZE_API ")
+}
+
+/// What cbindgen makes of `src/capi`: prototypes only.
+fn prototypes() -> String {
+    let mut config = cbindgen::Config {
+        language: cbindgen::Language::C,
+        style: cbindgen::Style::Type,
+        no_includes: true,
+        documentation: false,
+        usize_is_size_t: true,
+        ..cbindgen::Config::default()
+    };
+    config.export.item_types = vec![cbindgen::ItemType::Functions];
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for entry in fs::read_dir(path("src/capi")).unwrap() {
+        builder = builder.with_src(entry.unwrap().path());
+    }
+    let mut text = Vec::new();
+    builder.generate().unwrap().write(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let file = folder.join(name);
+    fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn prototypes_are_those_of_the_header() {
+    let folder = tempfile::tempdir().unwrap();
+    let prototypes = prototypes();
+    let check = |prototypes: &str| {
+        let file = write(folder.path(), "prototypes.c", &format!("#include <cloze.h>\n{prototypes}"));
+        refusal("cc", &["-std=c11", "-fsyntax-only", &file])
+    };
+    assert_eq!(check(&prototypes), None);
+    // The compiler does compare: without one const it refuses.
+    let changed = prototypes.replacen("const cloze_model *model", "cloze_model *model", 1);
+    assert_ne!(changed, prototypes);
+    assert!(check(&changed).is_some_and(|message| message.contains("conflicting types")));
+}
+
+/// One struct: its name, its size, and each field with its name, offset, size and Rust type.
+struct Layout {
+    name: &'static str,
+    size: usize,
+    fields: Vec<(&'static str, usize, usize, &'static str)>,
+}
+
+macro_rules! layouts {
+    ($($name:ident { $($field:ident),* $(,)? })*) => {
+        vec![$(Layout {
+            name: stringify!($name),
+            size: size_of::<$name>(),
+            fields: vec![$({
+                let (size, kind) = described(|it: &$name| &it.$field);
+                (stringify!($field), offset_of!($name, $field), size, kind)
+            }),*],
+        }),*]
+    };
+}
+
+fn described<T, F>(_: fn(&T) -> &F) -> (usize, &'static str) {
+    (size_of::<F>(), type_name::<F>())
+}
+
+fn layouts() -> Vec<Layout> {
+    layouts! {
+        cloze_error { status, message }
+        cloze_open_options { size, threads }
+        cloze_file { name, data, size }
+        cloze_info {
+            size, layers, hidden, heads, intermediate, vocabulary, words, token_types, max_tokens, max_positions,
+            embedding, labels, problem, tasks, has_tokenizer, threads, parameters,
+        }
+        cloze_input { text, text_size, pair, pair_size, ids, types, id_count }
+        cloze_tokenize_options { size, text, max_tokens, offsets }
+        cloze_token { input, id, r#type, word, text, position, start, end }
+        cloze_fill_options {
+            size, text, max_tokens, top_k, cancel, progress, user, targets, target_count, mask,
+        }
+        cloze_candidate { input, position, id, probability }
+        cloze_score_options { size, text, max_tokens, method, cancel, progress, user, mask }
+        cloze_text_score { log_likelihood, tokens }
+        cloze_token_score { input, position, id, log_probability }
+        cloze_call_options { size, text, max_tokens, reserved, cancel, progress, user }
+        cloze_embed_options {
+            size, text, max_tokens, pooling, cancel, progress, user, prompt, normalize, reserved,
+        }
+        cloze_tag_options {
+            size, text, max_tokens, aggregation, cancel, progress, user, offsets, keep_outside,
+        }
+        cloze_entity { input, label, start, end, probability }
+    }
+}
+
+macro_rules! constants {
+    ($($name:ident)*) => { vec![$((stringify!($name), i128::from($name as i64), $name as usize == usize::MAX)),*] };
+}
+
+/// Name, value, and whether it is the greatest size there is.
+fn constants() -> Vec<(&'static str, i128, bool)> {
+    constants! {
+        CLOZE_ABI
+        CLOZE_OK CLOZE_INVALID_ARGUMENT CLOZE_BUFFER_TOO_SMALL CLOZE_INVALID_INPUT CLOZE_IO CLOZE_INVALID_FILE
+        CLOZE_UNSUPPORTED CLOZE_MISSING CLOZE_OUT_OF_MEMORY CLOZE_CANCELLED CLOZE_BUSY CLOZE_NO_DEVICE
+        CLOZE_NOT_FINITE CLOZE_INTERNAL
+        CLOZE_TASK_FILL CLOZE_TASK_SCORE CLOZE_TASK_NEXT_SENTENCE CLOZE_TASK_EMBED CLOZE_TASK_HIDDEN_STATES
+        CLOZE_TASK_CLASSIFY CLOZE_TASK_TAG
+        CLOZE_PROBLEM_UNKNOWN CLOZE_PROBLEM_REGRESSION CLOZE_PROBLEM_SINGLE_LABEL CLOZE_PROBLEM_MULTI_LABEL
+        CLOZE_NUL
+        CLOZE_TEXT_PLAIN CLOZE_TEXT_TRUNCATE CLOZE_TEXT_REFUSE
+        CLOZE_OFFSETS_BYTES CLOZE_OFFSETS_CODE_POINTS CLOZE_OFFSETS_UTF16
+        CLOZE_SCORE_PLL CLOZE_SCORE_PLL_WORD_L2R
+        CLOZE_POOLING_AUTO CLOZE_POOLING_CLS CLOZE_POOLING_MEAN CLOZE_POOLING_MAX
+        CLOZE_AGGREGATION_SIMPLE CLOZE_AGGREGATION_NONE CLOZE_AGGREGATION_FIRST CLOZE_AGGREGATION_AVERAGE
+        CLOZE_AGGREGATION_MAX
+    }
+}
+
+/// A Rust type as C spells it.
+fn c_type(rust: &str) -> String {
+    if let Some(pointee) = rust.strip_prefix("*const ") {
+        return format!("const {} *", if matches!(pointee, "i8" | "u8") { "char".into() } else { c_type(pointee) });
+    }
+    if let Some(pointee) = rust.strip_prefix("*mut ") {
+        return format!("{} *", c_type(pointee));
+    }
+    match rust {
+        "i32" | "u32" | "u64" => format!("{}_t", rust.replace('u', "uint").replace("i3", "int3")),
+        "usize" => "size_t".into(),
+        "f32" => "float".into(),
+        "f64" => "double".into(),
+        "[i8; 252]" | "[u8; 252]" => "char *".into(), // what an array is in an expression
+        PROGRESS => "cloze_progress".into(),
+        other => other.rsplit("::").next().unwrap().replace("c_void", "void"),
+    }
+}
+
+const PROGRESS: &str = "core::option::Option<unsafe extern \"C\" fn(*mut core::ffi::c_void, u64, u64) -> i32>";
+
+#[test]
+fn layouts_and_constants_are_those_of_the_header() {
+    let mut c = String::from("#include <cloze.h>\n");
+    for Layout { name, size, fields } in layouts() {
+        writeln!(c, "_Static_assert(sizeof({name}) == {size}, \"size of {name}\");").unwrap();
+        let mut end = 0;
+        for (field, offset, size, kind) in fields {
+            assert_eq!(offset, end, "{name}.{field}: a hole before it, or a field that this test does not list");
+            end = offset + size;
+            let (field, kind) = (field.trim_start_matches("r#"), c_type(kind));
+            writeln!(c, "_Static_assert(offsetof({name}, {field}) == {offset}, \"offset of {name}.{field}\");")
+                .unwrap();
+            writeln!(c, "_Static_assert(sizeof((({name} *)0)->{field}) == {size}, \"size of {name}.{field}\");")
+                .unwrap();
+            writeln!(
+                c,
+                "_Static_assert(_Generic((({name} *)0)->{field}, {kind}: 1, default: 0), \"type of {name}.{field}\");"
+            )
+            .unwrap();
+        }
+        assert_eq!(end, size, "{name}: padding at its end, or a field that this test does not list");
+    }
+    for (name, value, greatest) in constants() {
+        let value = if greatest { "SIZE_MAX".to_owned() } else { value.to_string() };
+        writeln!(c, "_Static_assert({name} == {value}, \"value of {name}\");").unwrap();
+    }
+    assert_eq!((type_name::<cloze_status>(), type_name::<cloze_progress>()), ("i32", PROGRESS));
+    writeln!(c, "_Static_assert(_Generic((cloze_status)0, int32_t: 1, default: 0), \"cloze_status\");").unwrap();
+    let progress = "int (*)(void *, uint64_t, uint64_t)";
+    writeln!(c, "_Static_assert(_Generic((cloze_progress)0, {progress}: 1, default: 0), \"cloze_progress\");").unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "layouts.c", &c);
+    compile("cc", &["-std=c11", "-fsyntax-only", &file]);
+}
+
+/// The two lists above miss nothing that the header has.
+#[test]
+fn every_struct_and_constant_of_the_header_is_compared() {
+    let text = declarations(&header());
+    let structs: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("typedef struct ")?.strip_suffix(" {")).collect();
+    assert_eq!(structs, layouts().iter().map(|layout| layout.name).collect());
+    let defined = text.lines().filter_map(|line| {
+        let (name, value) = line.strip_prefix("#define ")?.split_once(' ')?;
+        (!name.ends_with("_INIT") && name != "CLOZE_API" && !value.trim().is_empty()).then_some(name)
+    });
+    assert_eq!(defined.collect::<BTreeSet<_>>(), constants().iter().map(|constant| constant.0).collect());
+}
+
+#[test]
+fn the_same_functions_are_everywhere() {
+    let declared = header_functions();
+    assert!(declared.len() >= 27, "{declared:?}");
+    let defined: BTreeSet<String> = prototypes().split(';').flat_map(|text| functions(text, "\n")).collect();
+    assert_eq!(declared, defined, "declared in cloze.h, defined in src/capi");
+    if present("nm") {
+        let output = run(Command::new("nm").args(["-D", "--defined-only"]).arg(shared_library()));
+        let exported = output.lines().filter_map(|line| line.split_whitespace().nth(2)).map(String::from);
+        assert_eq!(declared, exported.collect(), "declared in cloze.h, exported by the library");
+    }
+    let list = path("tests/abi/symbols.txt");
+    let kept: BTreeSet<String> = fs::read_to_string(&list).unwrap_or_default().lines().map(String::from).collect();
+    let gone: Vec<&String> = kept.difference(&declared).collect();
+    assert!(gone.is_empty(), "functions that clients may call are gone: {gone:?}");
+    if std::env::var_os("CLOZE_BLESS").is_some() {
+        fs::write(&list, declared.iter().map(|name| format!("{name}\n")).collect::<String>()).unwrap();
+    } else {
+        assert_eq!(declared, kept, "declared in cloze.h, listed in tests/abi/symbols.txt");
+    }
+}
+
+#[test]
+fn every_declaration_says_since_when() {
+    let header = header();
+    let mut seen = 0;
+    let mut comment = String::new();
+    for line in header.lines().skip_while(|line| *line != "#ifndef CLOZE_H") {
+        if line.starts_with("/*") {
+            comment.clear();
+        }
+        let declares = ["CLOZE_API ", "typedef ", "static inline "].iter().any(|start| line.starts_with(start));
+        if declares {
+            assert!(comment.contains("@since ") && comment.trim_end().ends_with("*/"), "no @since before: {line}");
+            seen += 1;
+        }
+        if line.starts_with(['/', ' ']) {
+            comment.push_str(line);
+        } else {
+            comment.clear();
+        }
+    }
+    assert!(seen > 45, "{seen}");
+}
+
+#[test]
+fn the_header_is_plain_c_and_cpp() {
+    let programs = Programs::new();
+    let twice = "#include <cloze.h>\n#include <cloze.h>\n";
+    let c = write(programs.folder(), "twice.c", twice);
+    let cpp = write(programs.folder(), "twice.cpp", twice);
+    for standard in ["-std=c99", "-std=c11"] {
+        compile("cc", &[standard, "-fsyntax-only", &c]);
+    }
+    if present("c++") {
+        compile("c++", &["-std=c++17", "-fsyntax-only", &cpp]);
+    }
+    let units = ["a", "b"].map(|unit| {
+        let text = format!("{twice}int {unit}(void);\nint {unit}(void) {{ return cloze_text(\"x\").pair == NULL; }}\n");
+        write(programs.folder(), &format!("{unit}.c"), &text)
+    });
+    let main = "#include <cloze.h>\nint a(void);\nint b(void);\nint main(void) { return !(a() && b() && cloze_abi() == CLOZE_ABI); }\n";
+    let main = write(programs.folder(), "main.c", main);
+    run(&mut Command::new(programs.build("units", &[Path::new(&main), Path::new(&units[0]), Path::new(&units[1])])));
+}
+
+#[test]
+fn initialisers_give_the_size_and_zeros() {
+    let mut c = String::from("#include <cloze.h>\n#include <string.h>\nint main(void) {\n");
+    let header = header();
+    let names: Vec<&str> =
+        layouts().iter().map(|layout| layout.name).filter(|name| header.contains(&macro_of(name))).collect();
+    assert_eq!(names.len(), header.matches("_INIT {").count());
+    for (number, name) in names.iter().enumerate() {
+        let initialiser = macro_of(name);
+        writeln!(c, "    {name} s{number} = {initialiser}, z{number};").unwrap();
+        writeln!(c, "    memset(&z{number}, 0, sizeof z{number});\n    z{number}.size = sizeof z{number};").unwrap();
+        writeln!(c, "    if (memcmp(&s{number}, &z{number}, sizeof z{number})) return {};", number + 1).unwrap();
+    }
+    c.push_str("    return 0;\n}\n");
+    let programs = Programs::new();
+    let file = write(programs.folder(), "init.c", &c);
+    run(&mut Command::new(programs.build("init", &[Path::new(&file)])));
+}
+
+fn macro_of(name: &str) -> String {
+    format!("{}_INIT", name.to_uppercase())
+}
+
+/// A program built with a header whose structs are shorter, and one whose structs are longer, run with this library.
+#[test]
+fn clients_of_other_versions_get_right_answers() {
+    let programs = Programs::new();
+    for client in ["old_client", "new_client"] {
+        let program = programs.build(client, &[&path(&format!("tests/abi/{client}.c"))]);
+        let printed = run(Command::new(program).arg(path("tests/golden/sentence")));
+        let first: Vec<f32> = printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let expected = oracle::Expected::read(&path("tests/golden/sentence")).floats("embeddings").unwrap();
+        assert_eq!(first.len(), 12, "{client}");
+        for (value, expected) in first.iter().zip(&expected) {
+            assert!((value - expected).abs() < 1e-5, "{client}: {first:?}, expected {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn the_soname_carries_the_abi_number() {
+    let soname = format!("libcloze.so.{CLOZE_ABI}");
+    if present("readelf") {
+        let dynamic = run(Command::new("readelf").args(["-d", "-W"]).arg(shared_library()));
+        assert!(dynamic.contains(&format!("Library soname: [{soname}]")), "{dynamic}");
+    }
+    // Programs that were linked against the library look for that name, the only one in their folder.
+    let programs = Programs::new();
+    let main =
+        write(programs.folder(), "soname.c", "#include <cloze.h>\nint main(void) { return !cloze_version(); }\n");
+    let program = programs.build("soname", &[Path::new(&main)]);
+    assert!(programs.folder().join(&soname).exists());
+    run(&mut Command::new(program));
+}

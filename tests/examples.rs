@@ -1,0 +1,88 @@
+//! The programs in `examples/` compile without a warning, and print what models answer.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+mod built;
+mod oracle;
+
+use std::process::Command;
+
+use built::{Programs, path, present, run};
+use oracle::Expected;
+
+const SENTENCES: [&str; 2] = ["the cat sees the bird", "Anna walks to the RIVER with John."];
+
+fn example(programs: &Programs, name: &str) -> Command {
+    Command::new(programs.build(name, &[&path(&format!("examples/{name}.c"))]))
+}
+
+#[test]
+fn embed_prints_similarities() {
+    let folder = path("tests/golden/sentence");
+    let printed = run(example(&Programs::new(), "embed").arg(&folder).args(SENTENCES));
+    let vectors = Expected::read(&folder).floats("embeddings").unwrap();
+    let cosine: f32 = vectors[..12].iter().zip(&vectors[12..24]).map(|(a, b)| a * b).sum(); // of unit length
+    let lines =
+        [format!("{:6.3} {cosine:6.3}  {}", 1.0, SENTENCES[0]), format!("{cosine:6.3} {:6.3}  {}", 1.0, SENTENCES[1])];
+    assert_eq!(printed.lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn fill_prints_the_best_words() {
+    let folder = path("tests/golden/pretraining");
+    let printed = run(example(&Programs::new(), "fill").arg(&folder).arg("the cat [MASK] the bird."));
+    let golden = Expected::read(&folder);
+    let expected = &golden.json()["fill_mask"][0]["masks"][0];
+    let lines = expected
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|word| format!("{:.3} {}", word["score"].as_f64().unwrap(), word["token_str"].as_str().unwrap()));
+    assert_eq!(printed.lines().map(String::from).collect::<Vec<_>>(), lines.collect::<Vec<_>>());
+}
+
+#[test]
+fn score_prints_the_likelier_sentence() {
+    let folder = path("tests/golden/pretraining");
+    let printed = run(example(&Programs::new(), "score").arg(&folder).args(SENTENCES));
+    let golden = Expected::read(&folder);
+    let expected = &golden.json()["pll"]["sentences"];
+    let mean = |index: usize| {
+        let scores = &expected[index]["pll"];
+        scores["sum"].as_f64().unwrap() / scores["per_token"].as_array().unwrap().len() as f64
+    };
+    for (index, sentence) in SENTENCES.iter().enumerate() {
+        let line = format!("{:8.3} a token: {sentence}", mean(index));
+        assert!(printed.lines().any(|printed| printed == line), "no line {line:?} in\n{printed}");
+    }
+    let likelier = SENTENCES[usize::from(mean(1) > mean(0))];
+    assert!(printed.ends_with(&format!("likelier: {likelier}\n")), "{printed}");
+}
+
+#[test]
+fn errors_end_a_program_with_a_message() {
+    let programs = Programs::new();
+    for (name, arguments) in
+        [("embed", &["nowhere", "a"][..]), ("fill", &["nowhere", "a"]), ("score", &["nowhere", "a", "b"])]
+    {
+        let output = example(&programs, name).args(arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{message}");
+        assert!(message.starts_with(&format!("{name}: nowhere: ")), "{message}");
+    }
+}
+
+/// No error and no block that nothing points to any more.
+#[test]
+fn valgrind_finds_nothing() {
+    if !present("valgrind") {
+        return;
+    }
+    let programs = Programs::new();
+    let program = programs.build("fill", &[&path("examples/fill.c")]);
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    command.arg(program).arg(path("tests/golden/pretraining")).arg("the cat [MASK] the bird.");
+    let printed = run(&mut command);
+    assert_eq!(printed.lines().count(), 5, "{printed}");
+}

@@ -1,0 +1,375 @@
+//! What only C can do wrong: null pointers, text that is not UTF-8, sizes and numbers that lie. Each is an error that
+//! names the parameter, and no output is touched.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+use std::ffi::{CStr, CString, c_char};
+use std::ptr::{null, null_mut};
+
+use cloze::capi::*;
+
+fn record() -> cloze_error {
+    cloze_error { status: -1, message: [b'?' as c_char; 252] }
+}
+
+fn message(error: &cloze_error) -> &str {
+    // SAFETY: the library ends every message with NUL.
+    unsafe { CStr::from_ptr(error.message.as_ptr()) }.to_str().unwrap()
+}
+
+fn defaults<T: Copy>() -> T {
+    let mut options = std::mem::MaybeUninit::<T>::zeroed();
+    // SAFETY: every option struct begins with its size and is valid when all else is zero.
+    unsafe {
+        options.as_mut_ptr().cast::<u32>().write(size_of::<T>() as u32);
+        options.assume_init()
+    }
+}
+
+struct Open(*mut cloze_model);
+
+impl Open {
+    fn new(name: &str) -> Self {
+        let folder = CString::new(format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let (mut model, mut error) = (null_mut(), record());
+        // SAFETY: live locals.
+        let status = unsafe { cloze_model_open(folder.as_ptr(), null(), &mut model, &mut error) };
+        assert_eq!(status, CLOZE_OK, "{}", message(&error));
+        Self(model)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // SAFETY: opened above and closed once.
+        unsafe { cloze_model_close(self.0) };
+    }
+}
+
+fn text(text: &[u8]) -> cloze_input {
+    cloze_input { text: text.as_ptr().cast(), text_size: text.len(), ..nothing() }
+}
+
+fn nothing() -> cloze_input {
+    cloze_input { text: null(), text_size: 0, pair: null(), pair_size: 0, ids: null(), types: null(), id_count: 0 }
+}
+
+/// Calls `call` with an error record and expects `status` and a message that contains `expected`; then without a record.
+#[track_caller]
+fn refused(status: cloze_status, expected: &str, call: impl Fn(*mut cloze_error) -> cloze_status) {
+    let mut error = record();
+    assert_eq!(call(&mut error), status, "{}", message(&error));
+    assert_eq!(error.status, status);
+    assert!(message(&error).contains(expected), "{:?}, expected {expected:?} in it", message(&error));
+    assert_eq!(call(null_mut()), status);
+}
+
+/// An embedding of 12 numbers of one text, under `options`.
+fn embed(model: &Open, input: cloze_input, options: *const cloze_embed_options, error: *mut cloze_error) -> i32 {
+    let (mut vector, mut count) = ([7.0; 32], 99);
+    // SAFETY: live locals; the options are those of the test.
+    let status = unsafe { cloze_embed(model.0, &input, 1, options, vector.as_mut_ptr(), 32, &mut count, error) };
+    assert_eq!((count != 99, vector != [7.0; 32]), (status == 0, status == 0), "outputs are written on success only");
+    status
+}
+
+#[test]
+fn null_for_every_parameter_of_every_function() {
+    let open = Open::new("pretraining");
+    let m: *const cloze_model = open.0;
+    let (input, none) = (text(b"a [MASK]"), null_mut::<usize>());
+    let i: *const cloze_input = &input;
+    let mut size = 0;
+    let n: *mut usize = &mut size;
+    let (id, layer) = (3, 0);
+    let floats = &mut [0f32; 4] as *mut f32;
+    let folder = c"folder".as_ptr();
+    type Call<'a> = (&'a str, &'a str, Box<dyn Fn(*mut cloze_error) -> cloze_status + 'a>);
+    macro_rules! calls {
+        ($($name:ident($($argument:expr),*) names $expected:literal;)*) => {
+            // SAFETY: each argument is NULL or a live local.
+            vec![$((stringify!($name), $expected, Box::new(move |e| unsafe { $name($($argument,)* e) }))),*]
+        };
+    }
+    let calls: Vec<Call<'_>> = calls! {
+        cloze_cancel_new(null_mut()) names "cancel";
+        cloze_model_open(null(), null(), null_mut()) names "folder";
+        cloze_model_open(folder, null(), null_mut()) names "model";
+        cloze_model_open_memory(null(), 0, null(), null_mut()) names "model";
+        cloze_model_open_memory(null(), 1, null(), null_mut()) names "files";
+        cloze_model_open_memory(&cloze_file { name: null(), data: null(), size: 0 }, 1, null(), null_mut()) names "files[0].name";
+        cloze_model_open_memory(&cloze_file { name: folder, data: null(), size: 1 }, 1, null(), null_mut()) names "files[0].data";
+        cloze_model_info(null(), null_mut()) names "model";
+        cloze_model_info(m, null_mut()) names "info";
+        cloze_model_report(null(), null_mut(), 0, n) names "model";
+        cloze_model_report(m, null_mut(), 1, n) names "json";
+        cloze_model_report(m, null_mut(), 0, none) names "size";
+        cloze_model_label(null(), 0, null_mut(), 0, n) names "model";
+        cloze_model_label(m, 0, null_mut(), 1, n) names "name";
+        cloze_model_label(m, 0, null_mut(), 0, none) names "size";
+        cloze_tokenize(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_tokenize(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_tokenize(m, i, 1, null(), null_mut(), 1, n) names "tokens";
+        cloze_tokenize(m, i, 1, null(), null_mut(), 0, none) names "count";
+        cloze_token_text(null(), 0, null_mut(), 0, n) names "model";
+        cloze_token_text(m, 0, null_mut(), 1, n) names "text";
+        cloze_token_text(m, 0, null_mut(), 0, none) names "size";
+        cloze_token_id(null(), folder, 1, null_mut()) names "model";
+        cloze_token_id(m, null(), 1, null_mut()) names "token";
+        cloze_token_id(m, null(), CLOZE_NUL, null_mut()) names "token";
+        cloze_token_id(m, folder, 1, null_mut()) names "id";
+        cloze_decode(null(), &id, 1, null_mut(), 0, n) names "model";
+        cloze_decode(m, null(), 1, null_mut(), 0, n) names "ids";
+        cloze_decode(m, &id, 1, null_mut(), 1, n) names "text";
+        cloze_decode(m, &id, 1, null_mut(), 0, none) names "size";
+        cloze_fill(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_fill(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_fill(m, i, 1, null(), null_mut(), 1, n) names "candidates";
+        cloze_fill(m, i, 1, null(), null_mut(), 0, none) names "count";
+        cloze_fill(m, i, 1, &cloze_fill_options { target_count: 1, ..defaults() }, null_mut(), 0, n) names "targets";
+        cloze_score(null(), i, 1, null(), null_mut(), 0) names "model";
+        cloze_score(m, null(), 1, null(), null_mut(), 0) names "inputs";
+        cloze_score(m, i, 1, null(), null_mut(), 1) names "scores";
+        cloze_score_tokens(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_score_tokens(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_score_tokens(m, i, 1, null(), null_mut(), 1, n) names "scores";
+        cloze_score_tokens(m, i, 1, null(), null_mut(), 0, none) names "count";
+        cloze_next_sentence(null(), i, 1, null(), null_mut(), 0) names "model";
+        cloze_next_sentence(m, null(), 1, null(), null_mut(), 0) names "inputs";
+        cloze_next_sentence(m, i, 1, null(), null_mut(), 1) names "is_next";
+        cloze_embed(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_embed(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_embed(m, i, 1, null(), null_mut(), 1, n) names "embeddings";
+        cloze_embed(m, i, 1, null(), floats, 4, none) names "count";
+        cloze_hidden_states(null(), i, 1, &layer, 1, null(), null_mut(), 0, n) names "model";
+        cloze_hidden_states(m, null(), 1, &layer, 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_hidden_states(m, i, 1, null(), 1, null(), null_mut(), 0, n) names "layers";
+        cloze_hidden_states(m, i, 1, &layer, 1, null(), null_mut(), 1, n) names "states";
+        cloze_hidden_states(m, i, 1, &layer, 1, null(), null_mut(), 0, none) names "count";
+        cloze_classify(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_classify(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_classify(m, i, 1, null(), null_mut(), 1, n) names "values";
+        cloze_classify(m, i, 1, null(), null_mut(), 0, none) names "count";
+        cloze_tag(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_tag(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_tag(m, i, 1, null(), null_mut(), 1, n) names "entities";
+        cloze_tag(m, i, 1, null(), null_mut(), 0, none) names "count";
+        cloze_tag_tokens(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_tag_tokens(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_tag_tokens(m, i, 1, null(), null_mut(), 1, n) names "probabilities";
+        cloze_tag_tokens(m, i, 1, null(), null_mut(), 0, none) names "count";
+    };
+    for (_, expected, call) in &calls {
+        refused(CLOZE_INVALID_ARGUMENT, &format!("{expected}: a null pointer"), call);
+    }
+    // SAFETY: NULL to these does nothing.
+    unsafe {
+        cloze_cancel_set(null_mut());
+        cloze_cancel_reset(null_mut());
+        cloze_cancel_free(null_mut());
+        cloze_model_close(null_mut());
+        assert_eq!(cloze_perplexity(null(), 5), 1.0);
+    }
+    // Every function that takes a pointer is in this test.
+    let others =
+        ["abi", "version", "status_name", "cancel_set", "cancel_reset", "cancel_free", "model_close", "perplexity"];
+    let others = others.map(|name| format!("cloze_{name}"));
+    let symbols = include_str!("abi/symbols.txt");
+    let missing: Vec<&str> = symbols
+        .lines()
+        .filter(|name| !others.iter().any(|other| other == name) && !calls.iter().any(|call| call.0 == *name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn text_that_is_not_utf8_names_input_part_and_byte() {
+    let model = Open::new("sentence");
+    let bad = b"caf\xe9 noir";
+    refused(CLOZE_INVALID_INPUT, "input 0: text: not UTF-8 at byte 3 of 9", |e| embed(&model, text(bad), null(), e));
+    let pair = cloze_input { pair: bad.as_ptr().cast(), pair_size: 4, ..text(b"fine") };
+    refused(CLOZE_INVALID_INPUT, "input 0: pair: not UTF-8 at byte 3 of 4", |e| embed(&model, pair, null(), e));
+    let nul = cloze_input { text: c"a\xff".as_ptr(), text_size: CLOZE_NUL, ..nothing() };
+    refused(CLOZE_INVALID_INPUT, "text: not UTF-8 at byte 1 of 2", |e| embed(&model, nul, null(), e));
+}
+
+#[test]
+fn inputs_that_contradict_themselves() {
+    let model = Open::new("sentence");
+    let ids = [2, 40, 3];
+    let tokens = cloze_input { ids: ids.as_ptr(), id_count: 3, ..nothing() };
+    let wrong = CLOZE_INVALID_ARGUMENT;
+    refused(wrong, "input 0: neither text nor ids", |e| embed(&model, nothing(), null(), e));
+    let both = cloze_input { text: c"a".as_ptr(), text_size: 1, ..tokens };
+    refused(wrong, "input 0: both text and ids", |e| embed(&model, both, null(), e));
+    let pair = cloze_input { pair: c"a".as_ptr(), pair_size: 1, ..tokens };
+    refused(wrong, "input 0: a pair without a text", |e| embed(&model, pair, null(), e));
+    let types = cloze_input { types: ids.as_ptr(), ..text(b"a") };
+    refused(wrong, "input 0: types without ids", |e| embed(&model, types, null(), e));
+    let endless = cloze_input { text_size: usize::MAX - 1, ..text(b"a") };
+    refused(wrong, "input 0: text: 18446744073709551614 elements", |e| embed(&model, endless, null(), e));
+    let negative = cloze_input { ids: [2, -7, 3].as_ptr(), ..tokens };
+    refused(CLOZE_INVALID_INPUT, "input 0: ids[1]: -7, below 0", |e| embed(&model, negative, null(), e));
+    let none = cloze_input { id_count: 0, ..tokens };
+    refused(CLOZE_INVALID_INPUT, "input 0: no token ids", |e| embed(&model, none, null(), e));
+    assert_eq!(embed(&model, tokens, null(), null_mut()), CLOZE_OK);
+    // An empty text is [CLS] [SEP]; a NUL within its size is a character like any other.
+    assert_eq!(embed(&model, text(b""), null(), null_mut()), CLOZE_OK);
+    assert_eq!(embed(&model, text(b"a\0b"), null(), null_mut()), CLOZE_OK);
+    // No inputs at all need no memory.
+    let mut count = 9;
+    // SAFETY: NULL with a count of 0 is allowed.
+    let status = unsafe { cloze_embed(model.0, null(), 0, null(), null_mut(), 0, &mut count, null_mut()) };
+    assert_eq!((status, count), (CLOZE_OK, 0));
+}
+
+#[test]
+fn options_that_mean_nothing() {
+    let model = Open::new("sentence");
+    let cases: [(cloze_embed_options, &str); 9] = [
+        (cloze_embed_options { size: 0, ..defaults() }, "cloze_embed_options.size: 0"),
+        (cloze_embed_options { size: 3, ..defaults() }, "cloze_embed_options.size: 3"),
+        (cloze_embed_options { size: 1 << 30, ..defaults() }, "cloze_embed_options.size: 1073741824"),
+        (cloze_embed_options { text: 8 | 1, ..defaults() }, "cloze_embed_options.text: unknown bits 0x8 in 0x9"),
+        (cloze_embed_options { text: 6, ..defaults() }, "CLOZE_TEXT_TRUNCATE and CLOZE_TEXT_REFUSE together"),
+        (cloze_embed_options { pooling: 4, ..defaults() }, "cloze_embed_options.pooling: 4, expected 0 to 3"),
+        (cloze_embed_options { normalize: 2, ..defaults() }, "cloze_embed_options.normalize: 2, expected 0 to 1"),
+        (cloze_embed_options { reserved: 1, ..defaults() }, "cloze_embed_options.reserved: 1, expected 0"),
+        (cloze_embed_options { prompt: c"x".as_ptr(), ..defaults() }, "prompt \"x\""),
+    ];
+    for (options, expected) in &cases {
+        refused(CLOZE_INVALID_ARGUMENT, expected, |e| embed(&model, text(b"a"), options, e));
+    }
+    // A struct that ends with its size has defaults everywhere.
+    let short = cloze_embed_options { size: 4, pooling: 9, ..defaults() };
+    assert_eq!(embed(&model, text(b"a"), &short, null_mut()), CLOZE_OK);
+    let mut error = record();
+    assert_eq!(embed(&model, text(b"a"), &defaults(), &mut error), CLOZE_OK);
+    assert_eq!((error.status, message(&error)), (CLOZE_OK, ""));
+
+    let open = |size: u32, threads: u32| {
+        let options = cloze_open_options { size, threads };
+        let mut opened = null_mut();
+        // SAFETY: live locals.
+        let status = unsafe { cloze_model_open(c"nowhere".as_ptr(), &options, &mut opened, null_mut()) };
+        assert!(opened.is_null());
+        status
+    };
+    assert_eq!((open(8, 1), open(5, 1)), (CLOZE_IO, CLOZE_INVALID_ARGUMENT));
+}
+
+#[test]
+fn too_small_a_buffer_says_so_before_any_work() {
+    let model = Open::new("pretraining");
+    let input = text(b"the cat [MASK] the bird.");
+    unsafe extern "C" fn worked(_: *mut std::ffi::c_void, _: u64, _: u64) -> i32 {
+        std::process::abort();
+    }
+    let options = cloze_fill_options { progress: Some(worked), top_k: 7, ..defaults() };
+    let candidate = cloze_candidate { input: 9, position: 9, id: 9, probability: 9.0 };
+    refused(CLOZE_BUFFER_TOO_SMALL, "candidates: capacity 6, needed 7", |e| {
+        let (mut words, mut count) = ([candidate; 6], 0);
+        // SAFETY: live locals.
+        let status = unsafe { cloze_fill(model.0, &input, 1, &options, words.as_mut_ptr(), 6, &mut count, e) };
+        assert!(count == 7 && words.iter().all(|word| word.id == 9));
+        status
+    });
+
+    // Strings: the capacity counts the NUL, the size does not.
+    let (mut token, mut size) = ([b'?' as c_char; 6], 0);
+    let mut ask = |capacity: usize| {
+        // SAFETY: live locals, and the capacity is at most theirs.
+        let status = unsafe { cloze_token_text(model.0, 4, token.as_mut_ptr(), capacity, &mut size, null_mut()) };
+        (status, size, token[0] as u8)
+    };
+    assert_eq!(ask(6), (CLOZE_BUFFER_TOO_SMALL, 6, b'?'));
+    assert_eq!(ask(0), (CLOZE_BUFFER_TOO_SMALL, 6, b'?'));
+    let mut room = [b'?' as c_char; 8];
+    // SAFETY: live locals.
+    unsafe { cloze_token_text(model.0, 4, room.as_mut_ptr(), 8, &mut size, null_mut()) };
+    assert_eq!((room.map(|byte| byte as u8), size), (*b"[MASK]\0?", 6));
+
+    // Functions with one result an input have no count.
+    let pair = cloze_input { pair: c"b".as_ptr(), pair_size: 1, ..text(b"a") };
+    let pairs = [pair, pair];
+    let judge = |inputs: &[cloze_input], e| {
+        let mut next = [7.0];
+        // SAFETY: live locals.
+        let status =
+            unsafe { cloze_next_sentence(model.0, inputs.as_ptr(), inputs.len(), null(), next.as_mut_ptr(), 1, e) };
+        assert_eq!(next, [7.0]);
+        status
+    };
+    refused(CLOZE_BUFFER_TOO_SMALL, "is_next: capacity 1, needed 2", |e| judge(&pairs, e));
+    refused(CLOZE_INVALID_INPUT, "input 0: a single text", |e| judge(&[text(b"a")], e));
+}
+
+#[test]
+fn targets_and_masks_are_checked() {
+    let model = Open::new("pretraining");
+    let input = text(b"the [MASK]");
+    let fill = |options: cloze_fill_options, e: *mut cloze_error| {
+        let mut words = [cloze_candidate { input: 0, position: 0, id: 0, probability: 0.0 }; 8];
+        // SAFETY: live locals.
+        unsafe { cloze_fill(model.0, &input, 1, &options, words.as_mut_ptr(), 8, &mut 0, e) }
+    };
+    let (ids, mask) = ([46, -1], -4);
+    let negative = cloze_fill_options { targets: ids.as_ptr(), target_count: 2, ..defaults() };
+    refused(CLOZE_INVALID_INPUT, "cloze_fill_options.targets[1]: -1, below 0", |e| fill(negative, e));
+    let empty = cloze_fill_options { targets: ids.as_ptr(), ..defaults() };
+    refused(CLOZE_INVALID_ARGUMENT, "cloze_fill_options.targets: none", |e| fill(empty, e));
+    let masked = cloze_fill_options { mask: &mask, ..defaults() };
+    refused(CLOZE_INVALID_INPUT, "cloze_fill_options.mask[0]: -4", |e| fill(masked, e));
+    let other = 40; // "the" as the mask
+    assert_eq!(fill(cloze_fill_options { mask: &other, ..defaults() }, null_mut()), CLOZE_OK);
+}
+
+#[test]
+fn a_flag_may_be_freed_before_and_after_the_model() {
+    let (mut cancel, mut error) = (null_mut(), record());
+    // SAFETY: live locals.
+    assert_eq!(unsafe { cloze_cancel_new(&mut cancel, &mut error) }, CLOZE_OK);
+    for round in 0..2 {
+        let model = Open::new("sentence");
+        let options = cloze_embed_options { cancel, ..defaults() };
+        // SAFETY: the flag is live.
+        unsafe { cloze_cancel_set(cancel) };
+        refused(CLOZE_CANCELLED, "cancelled", |e| embed(&model, text(b"a"), &options, e));
+        // SAFETY: the flag is live.
+        unsafe { cloze_cancel_reset(cancel) };
+        assert_eq!(embed(&model, text(b"a"), &options, null_mut()), CLOZE_OK);
+        if round == 1 {
+            // SAFETY: created above, freed once, while the model is open.
+            unsafe { cloze_cancel_free(cancel) };
+        }
+    }
+}
+
+#[test]
+fn many_threads_share_a_model() {
+    struct Shared(Open);
+    // SAFETY: cloze.h lets any number of threads use a model.
+    unsafe impl Sync for Shared {}
+    let shared = Shared(Open::new("sentence"));
+    let shared = &shared;
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    assert_eq!(embed(&shared.0, text(b"the cat sees the bird"), null(), null_mut()), CLOZE_OK);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn names_of_numbers() {
+    // SAFETY: static strings.
+    let name = |status| unsafe { CStr::from_ptr(cloze_status_name(status)) }.to_str().unwrap();
+    assert_eq!((name(0), name(4), name(13)), ("CLOZE_OK", "CLOZE_IO", "CLOZE_INTERNAL"));
+    assert_eq!((name(14), name(-1), name(i32::MIN)), ("CLOZE_UNKNOWN", "CLOZE_UNKNOWN", "CLOZE_UNKNOWN"));
+    assert_eq!(cloze_abi(), 1);
+    // SAFETY: a static string.
+    assert_eq!(unsafe { CStr::from_ptr(cloze_version()) }.to_str(), Ok(env!("CARGO_PKG_VERSION")));
+}
