@@ -157,22 +157,33 @@ fn labels(model: &Model) -> String {
     one_line(&format!("{}{more}", shown.join(", ")))
 }
 
-/// What the model itself says when it is asked about nothing.
+/// Which head is not there, or what the model itself says where there is more to it.
 fn why_not(model: &Model, task: Task) -> String {
-    fn ask(model: &Model, task: Task) -> Result<()> {
-        let (nothing, run) = (model.encode(&[], task, &TextOptions::default())?, Run::default());
-        match task {
-            Task::Fill => model.fill(&nothing, &FillOptions { mask: Some(0), ..FillOptions::default() }, run).map(drop),
-            Task::Score => {
-                model.score(&nothing, &ScoreOptions { mask: Some(0), ..ScoreOptions::default() }, run).map(drop)
-            }
-            Task::NextSentence => model.next_sentence(&nothing, run).map(drop),
-            Task::Classify => model.classify(&nothing, run).map(drop),
-            Task::Tag => model.tag(&nothing, run).map(drop),
-            Task::Embed | Task::HiddenStates => Ok(()),
+    match refusal(model, task) {
+        Err(error) if !error.message().starts_with("tensor ") => error.to_string(),
+        _ => match task {
+            Task::Fill | Task::Score => "no masked-LM head",
+            Task::NextSentence => "no next-sentence head",
+            Task::Classify => "no classifier of texts",
+            Task::Tag => "no classifier of tokens",
+            Task::Embed | Task::HiddenStates => "no encoder",
         }
+        .to_owned(),
     }
-    ask(model, task).err().map_or_else(|| "the folder lacks what it needs".to_owned(), |error| error.to_string())
+}
+
+/// What the model says when it is asked about nothing.
+fn refusal(model: &Model, task: Task) -> Result<()> {
+    let (nothing, run) = (model.encode(&[], task, &TextOptions::default())?, Run::default());
+    let mask = Some(0);
+    match task {
+        Task::Fill => model.fill(&nothing, &FillOptions { mask, ..FillOptions::default() }, run).map(drop),
+        Task::Score => model.score(&nothing, &ScoreOptions { mask, ..ScoreOptions::default() }, run).map(drop),
+        Task::NextSentence => model.next_sentence(&nothing, run).map(drop),
+        Task::Classify => model.classify(&nothing, run).map(drop),
+        Task::Tag => model.tag(&nothing, run).map(drop),
+        Task::Embed | Task::HiddenStates => Ok(()),
+    }
 }
 
 /// Bytes in the unit that people read.
