@@ -75,7 +75,10 @@ impl<'a> Work<'a> {
         };
         let answer = question(Run { cancel: None, progress: Some(&mut report) });
         self.progress.done(batch);
-        answer.map_err(|error| batch.chunk.locate(error))
+        answer.map_err(|error| {
+            self.progress.bar.finish_and_clear();
+            batch.chunk.locate(error)
+        })
     }
 }
 
@@ -104,8 +107,8 @@ impl Progress {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let texts = self.texts + (batch.chunk.texts.len() as f64 * part) as u64;
-        self.bar.set_message(format!("{} texts", grouped(texts)));
         self.bar.set_position(self.bytes + (batch.chunk.bytes as f64 * part) as u64);
+        self.bar.set_message(format!("{} texts", grouped(texts)));
     }
 
     fn done(&mut self, batch: &Batch) {
