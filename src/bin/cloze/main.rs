@@ -1,3 +1,85 @@
-//! The command line.
+//! The command line of cloze.
 
-fn main() {}
+#![forbid(unsafe_code)]
+#![allow(missing_docs)] // a program has no users of its items
+
+mod bench;
+mod classify;
+mod embed;
+mod fill;
+mod info;
+mod model;
+mod npy;
+mod nsp;
+mod output;
+mod score;
+mod stop;
+mod tag;
+mod texts;
+mod tokenize;
+mod work;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use stop::Stop;
+
+/// Ask a BERT model: fill in blanks, score sentences, compare, embed, classify and tag text.
+///
+/// The model is a folder as HuggingFace stores it: config.json, model.safetensors, and tokenizer.json or vocab.txt.
+/// Nothing is downloaded and nothing leaves this machine.
+#[derive(Parser)]
+#[command(name = "cloze", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cloze info --model bert-base-uncased
+  cloze fill --model bert-base-uncased 'Paris is the [MASK] of France.'
+  cloze embed --model all-MiniLM-L6-v2 --file sentences.txt --npy sentences.npy
+
+With --json every verb prints one JSON object a line.
+Exit status: 0 done, 1 failed, 2 wrong usage. 'cloze <verb> --help' tells more.";
+
+#[derive(Subcommand)]
+enum Verb {
+    Info(info::Info),
+    Tokenize(tokenize::Tokenize),
+    Fill(fill::Fill),
+    Score(score::Score),
+    Nsp(nsp::Nsp),
+    Embed(embed::Embed),
+    Classify(classify::Classify),
+    Tag(tag::Tag),
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Info(verb) => verb.run(),
+        Verb::Tokenize(verb) => verb.run(),
+        Verb::Fill(verb) => verb.run(),
+        Verb::Score(verb) => verb.run(),
+        Verb::Nsp(verb) => verb.run(),
+        Verb::Embed(verb) => verb.run(),
+        Verb::Classify(verb) => verb.run(),
+        Verb::Tag(verb) => verb.run(),
+        Verb::Bench(verb) => verb.run(),
+    };
+    match result {
+        Ok(()) | Err(Stop::Closed) => ExitCode::SUCCESS,
+        Err(Stop::Failed(error)) => complain(error.message(), 1),
+        Err(Stop::Usage(message)) => complain(&message, 2),
+    }
+}
+
+/// One line on stderr; where stderr is closed there is nobody to tell.
+fn complain(message: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "cloze: {}", output::one_line(message));
+    ExitCode::from(code)
+}

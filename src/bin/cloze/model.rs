@@ -1,0 +1,57 @@
+//! Which model, and how it is opened.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use cloze::engine::{Model, OpenOptions};
+
+use crate::stop::Stop;
+
+const VARIABLE: &str = "CLOZE_MODEL";
+
+#[derive(Args)]
+pub struct ModelArgs {
+    /// Folder of the model [env: CLOZE_MODEL]
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+
+    /// Worker threads [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl ModelArgs {
+    /// The folder: `--model`, else the environment's.
+    pub fn folder(&self) -> Result<PathBuf, Stop> {
+        let given = self.model.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
+        let given = given.filter(|folder| !folder.as_os_str().is_empty());
+        given.ok_or_else(|| Stop::usage(format!("no model: give --model DIR, or set {VARIABLE}")))
+    }
+
+    pub fn open(&self) -> Result<Model, Stop> {
+        let options = OpenOptions { threads: self.threads.map_or(0, usize::from) };
+        Ok(Model::open(&self.folder()?, &options)?)
+    }
+}
+
+/// Whether `token` continues a word: it has the prefix for that, or, in a vocabulary that marks what begins a word, no
+/// such mark.
+pub fn continues(model: &Model, token: &str) -> bool {
+    match model.tokenizer().ok().and_then(|t| t.subword_prefix()) {
+        Some(prefix) => !prefix.is_empty() && token.starts_with(prefix),
+        None => !token.starts_with(['▁', 'Ġ']),
+    }
+}
+
+/// A token without its mark of continuing or beginning a word.
+pub fn bare<'a>(model: &Model, token: &'a str) -> &'a str {
+    match model.tokenizer().ok().and_then(|t| t.subword_prefix()) {
+        Some(prefix) => token.strip_prefix(prefix).unwrap_or(token),
+        None => token.strip_prefix(['▁', 'Ġ']).unwrap_or(token),
+    }
+}
+
+/// The token's spelling, or its number where the folder has no tokenizer.
+pub fn spelling(model: &Model, id: u32) -> String {
+    model.token(id).map_or_else(|| format!("#{id}"), str::to_owned)
+}
