@@ -10,7 +10,7 @@
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
 
 use super::activation::Activation;
-use super::gemm::{self, Ahead, DEPTH, Panel, Rows, Start};
+use super::gemm::{self, Ahead, DEPTH, Rows, Start};
 use super::shared::SharedRows;
 use crate::batch::Selection;
 use crate::device::{Cpu, Device, Tensor};
@@ -89,7 +89,6 @@ pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> 
 const QUERIES: usize = 128;
 /// Keys whose scores exist at a time.
 const KEYS: usize = 128;
-const _: () = assert!(KEYS <= DEPTH);
 
 impl Op for Cpu {
     fn attention_forward(&self, inputs: &Inputs<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
@@ -166,7 +165,7 @@ impl Block<'_> {
         let (query, query_stride) = self.head_of(&self.inputs.query, self.first);
         let (key, key_stride) = self.head_of(&self.inputs.key, keys.start);
         let (dim, width) = (self.inputs.hidden / self.inputs.heads, gemm::width::<S>());
-        let mut panel = Panel::new();
+        let mut panel = vec![0.0; DEPTH.min(dim) * width];
         for column in (0..keys.len()).step_by(width) {
             let columns = width.min(keys.len() - column);
             for from in (0..dim).step_by(DEPTH) {
@@ -202,7 +201,7 @@ impl Block<'_> {
     ) {
         let (value, stride) = self.head_of(&self.inputs.value, keys.start);
         let (dim, width) = (self.inputs.hidden / self.inputs.heads, gemm::width::<S>());
-        let mut panel = Panel::new();
+        let mut panel = vec![0.0; keys.len() * width];
         for column in (0..dim).step_by(width) {
             let columns = width.min(dim - column);
             gemm::pack_columns(s, &value[column..], stride, columns, keys.len(), &mut panel);

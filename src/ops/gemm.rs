@@ -3,21 +3,22 @@
 //!   C[m, n] = Σₖ A[m, k] · B[n, k]
 //!
 //! A is row-major and read in place. B arrives as *panels*: `k` rows of [`width`] columns, contiguous, so that one tile
-//! step is a few vector loads and one broadcast per row of A. A panel of [`DEPTH`] rows stays in the first-level cache
-//! while every row of A passes it, so each weight is fetched and rearranged once per call and nothing is kept packed.
+//! step is a few vector loads and one broadcast per row of A. A panel of [`DEPTH`] rows stays in the nearer caches while
+//! many rows of A pass it, so weights are fetched and rearranged a few times per call and nothing is kept packed.
 //!
 //! Every C[m, n] is summed over k in the same order whatever the tile, the batch or the number of threads: results
 //! depend on the instruction set alone.
 
-use std::mem::MaybeUninit;
+use std::hint::black_box;
 
 use crate::dtype::{Element, bf16, f16};
 use crate::simd::Simd;
 
 use super::activation::{self, Activation};
 
-/// Rows of a panel: 256 · 16 columns · 4 bytes is half a 32 KiB first-level cache.
-pub const DEPTH: usize = 256;
+/// Rows of a panel at most. Deep panels stream from the second-level cache; shallow ones make tiles that end too soon to
+/// hide what it costs to begin and end one.
+pub const DEPTH: usize = 768;
 
 /// Most columns of a panel, over all instruction sets.
 pub const MAX_WIDTH: usize = 32;
@@ -25,24 +26,6 @@ pub const MAX_WIDTH: usize = 32;
 /// Columns of a panel.
 pub const fn width<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
-}
-
-/// Room for one panel. What has not been packed is not initialised.
-#[repr(align(64))]
-pub struct Panel([MaybeUninit<f32>; DEPTH * MAX_WIDTH]);
-
-impl Panel {
-    /// Room on the caller's stack; costs nothing.
-    #[inline(always)]
-    pub fn new() -> Self {
-        Self([MaybeUninit::uninit(); DEPTH * MAX_WIDTH])
-    }
-
-    /// First value.
-    #[inline(always)]
-    pub fn as_ptr(&self) -> *const f32 {
-        self.0.as_ptr().cast()
-    }
 }
 
 /// What a tile of C starts from.
@@ -205,18 +188,18 @@ impl Tile {
                         }
                     }
                 }
+                // What C holds is added at the end: waiting for it here would stall every tile.
                 Start::Held => {
-                    for (r, row) in sums.iter_mut().enumerate() {
-                        for (v, sum) in row.iter_mut().enumerate() {
-                            *sum = s.load_ptr(self.c.add(r * self.c_stride + v * S::LANES));
-                        }
+                    for r in 0..ROWS {
+                        s.prefetch(self.c.add(r * self.c_stride).cast());
                     }
                 }
             }
             // One pointer a row and one common index: every address is then part of the instruction that loads from it.
+            // Opaque, because the compiler would otherwise compute each from the one before, in every step.
             let mut rows = [self.a; ROWS];
             for (r, row) in rows.iter_mut().enumerate() {
-                *row = self.a.add(r * self.a_stride);
+                *row = black_box(self.a.add(r * self.a_stride));
             }
             let mut k = 0;
             while k + UNROLL <= self.depth {
@@ -228,9 +211,11 @@ impl Tile {
             for step in k..self.depth {
                 self.step::<S, VECTORS, ROWS>(s, step, &rows, &mut sums);
             }
+            let held = matches!(start, Start::Held);
             for (r, row) in sums.iter().enumerate() {
                 for (v, &sum) in row.iter().enumerate() {
-                    s.store_ptr(self.c.add(r * self.c_stride + v * S::LANES), sum);
+                    let c = self.c.add(r * self.c_stride + v * S::LANES);
+                    s.store_ptr(c, if held { s.add(s.load_ptr(c), sum) } else { sum });
                 }
             }
         }
@@ -305,18 +290,18 @@ impl Source for bf16 {
 
 /// Columns `k` of the rows `n` of B as a panel: `panel[k · width + n] = B[n, k]`, zero for columns beyond the rows.
 ///
-/// B has at least one row and at most [`width`]; `stride` elements lie between them; `depth` is at most [`DEPTH`].
+/// B has at least one row and at most [`width`]; `stride` elements lie between them.
 #[inline(always)]
-pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, depth: usize, panel: &mut Panel) {
+pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, depth: usize, panel: &mut [f32]) {
     let width = width::<S>();
-    assert!(rows >= 1 && rows <= width && depth <= DEPTH && (rows - 1) * stride + depth <= b.len());
-    let (source, target) = (b.as_ptr(), panel.0.as_mut_ptr().cast::<f32>());
+    assert!(rows >= 1 && rows <= width && (rows - 1) * stride + depth <= b.len() && depth * width <= panel.len());
+    let (source, target) = (b.as_ptr(), panel.as_mut_ptr());
     let whole = depth - depth % S::LANES;
     for first in (0..width).step_by(S::LANES) {
         let transposed = if first + S::LANES <= rows { whole } else { 0 };
         for k in (0..transposed).step_by(S::LANES) {
-            // SAFETY: rows first..first + LANES exist and have LANES elements from k on (the assertion above); the panel
-            // holds DEPTH · MAX_WIDTH values, k + LANES ≤ DEPTH and first + LANES ≤ width ≤ MAX_WIDTH.
+            // SAFETY: rows first..first + LANES exist and have LANES elements from k on, and the panel holds
+            // depth · width values (the assertion above); k + LANES ≤ depth and first + LANES ≤ width.
             unsafe {
                 let block = source.add(first * stride + k);
                 s.transpose_ptr(|row| E::load(s, block.add(row * stride)), target.add(k * width + first), width);
@@ -325,7 +310,7 @@ pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, 
         for n in first..first + S::LANES {
             for k in transposed..depth {
                 let value = if n < rows { b[n * stride + k].to_f32() } else { 0.0 };
-                // SAFETY: k < DEPTH and n < width ≤ MAX_WIDTH.
+                // SAFETY: k < depth and n < width, within the panel by the assertion above.
                 unsafe { target.add(k * width + n).write(value) };
             }
         }
@@ -334,20 +319,18 @@ pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, 
 
 /// Rows `k` of B, whose columns are contiguous, as a panel: `panel[k · width + n] = B[k, n]`, zero from `cols` on.
 ///
-/// `cols` is at most [`width`], `depth` at most [`DEPTH`]; `stride` elements lie between rows.
+/// `cols` is at most [`width`]; `stride` elements lie between rows.
 #[inline(always)]
-pub fn pack_columns<S: Simd>(s: S, b: &[f32], stride: usize, cols: usize, depth: usize, panel: &mut Panel) {
+pub fn pack_columns<S: Simd>(s: S, b: &[f32], stride: usize, cols: usize, depth: usize, panel: &mut [f32]) {
     let width = width::<S>();
-    assert!(cols <= width && depth <= DEPTH);
-    let target = panel.0.as_mut_ptr().cast::<f32>();
-    for k in 0..depth {
+    assert!(cols <= width);
+    for (k, target) in panel.chunks_exact_mut(width).take(depth).enumerate() {
         let source = &b[k * stride..][..cols];
-        for v in 0..S::TILE_VECTORS {
+        for (v, target) in target.chunks_exact_mut(S::LANES).enumerate() {
             let first = (v * S::LANES).min(cols);
             let row = &source[first..cols.min(first + S::LANES)];
             let values = if row.len() == S::LANES { s.load(row) } else { s.load_tail(row, 0.0) };
-            // SAFETY: k < DEPTH and the columns v · LANES.. are within width ≤ MAX_WIDTH.
-            unsafe { s.store_ptr(target.add(k * width + v * S::LANES), values) };
+            s.store(target, values);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::activation::Activation;
-use super::gemm::{self, Ahead, DEPTH, MAX_WIDTH, Panel, Rows, Source, Start};
+use super::gemm::{self, Ahead, DEPTH, MAX_WIDTH, Rows, Source, Start};
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Tensor};
 use crate::dtype::{DType, bf16, f16};
@@ -111,7 +111,7 @@ impl Op for Cpu {
             let first = (item % cuts) * cut;
             let count = cut.min(rows.saturating_sub(first));
             let layer = &layers[group.layer];
-            let scratch = self.alloc(count * (DEPTH + MAX_WIDTH));
+            let scratch = self.alloc((DEPTH.min(depth) + count) * MAX_WIDTH);
             let mut scratch = match scratch {
                 Ok(scratch) => scratch,
                 Err(error) => return *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error),
@@ -138,8 +138,8 @@ impl Op for Cpu {
     }
 }
 
-/// Rows of x in one work item: with [`DEPTH`] columns they fill less than half of a 512 KiB second-level cache, and
-/// rearranging a panel of weights costs little beside multiplying it by so many rows.
+/// Rows of x in one work item at most: with [`DEPTH`] columns they about fill a second-level cache, and rearranging a
+/// panel of weights costs little beside multiplying it by so many rows.
 const ROWS: usize = 192;
 
 /// Outputs in one work item at most: while they are computed, the rows of x stay in the second-level cache.
@@ -190,7 +190,7 @@ struct Block<'a> {
     /// First row and column of y.
     row: usize,
     column: usize,
-    /// Room for DEPTH + MAX_WIDTH values a row.
+    /// Room for a panel, and for one more of `rows` rows.
     scratch: &'a mut [f32],
 }
 
@@ -204,23 +204,13 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
         let (depth, outputs) = (block.depth, weight.len() / block.depth);
         let rows = block.x.len() / depth;
         // Sums of a last panel that has fewer outputs than columns are held aside: y has no room for them.
-        let (packed, aside) = block.scratch.split_at_mut(rows * DEPTH);
-        let mut panel = Panel::new();
+        let (panel, aside) = block.scratch.split_at_mut(DEPTH.min(depth) * width);
         for from in (0..depth).step_by(DEPTH) {
             let part = DEPTH.min(depth - from);
-            let (a, a_stride) = match collides(depth) {
-                false => (&block.x[from..], depth),
-                true => {
-                    for (row, target) in packed.chunks_exact_mut(part).take(rows).enumerate() {
-                        target.copy_from_slice(&block.x[row * depth + from..][..part]);
-                    }
-                    (&packed[..], part)
-                }
-            };
             let last = from + part == depth;
             for first in (0..outputs).step_by(width) {
                 let columns = width.min(outputs - first);
-                gemm::pack_rows(s, &weight[first * depth + from..], depth, columns, part, &mut panel);
+                gemm::pack_rows(s, &weight[first * depth + from..], depth, columns, part, panel);
                 // The next panel of this block of depth, or the first of the next block.
                 let (then, deeper) = match first + width < outputs {
                     true => (first + width, from),
@@ -244,13 +234,13 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
                     _ => Start::Held,
                 };
                 // SAFETY: every work item has its own rows and columns of y, `columns` of them here, or `width` of each
-                // row aside; `a` holds `rows` rows of `part`, `a_stride` apart; the panel was just packed to `part` rows.
+                // row aside; x holds `rows` rows of `depth`; the panel was just packed to `part` rows.
                 unsafe {
                     let (c, c_stride) = match columns == width {
                         true => (block.y.at(block.row, block.column + first), block.y.stride()),
                         false => (aside.as_mut_ptr(), width),
                     };
-                    let tile = Rows { count: rows, a: a.as_ptr(), a_stride, c, c_stride };
+                    let tile = Rows { count: rows, a: block.x.as_ptr().add(from), a_stride: depth, c, c_stride };
                     let activation = if last { block.activation } else { Activation::Identity };
                     gemm::multiply(s, tile, part, panel.as_ptr(), start, activation, ahead);
                 }
@@ -265,11 +255,6 @@ impl<E: Source> Kernel for (Block<'_>, &[E]) {
             }
         }
     }
-}
-
-/// Whether rows this many f32 apart fall on the same few sets of a cache: they do at multiples of a page.
-const fn collides(stride: usize) -> bool {
-    stride.is_multiple_of(1024)
 }
 
 /// The bias of a panel with fewer outputs than columns.
