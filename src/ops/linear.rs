@@ -100,34 +100,30 @@ impl Op for Cpu {
             return Ok(());
         }
         let width = self.isa().dispatch(Width);
-        let cuts = rows.div_ceil(ROWS);
-        let cut = rows.div_ceil(cuts);
-        let groups = groups(layers, width, (4 * self.threads()).div_ceil(cuts));
+        let items = items(rows, layers, width, self.threads());
         let x = &x.buffer().as_slice()[..rows * depth];
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
         let failure = Mutex::new(Ok(()));
-        self.for_each(groups.len() * cuts, |item| {
-            let group = &groups[item / cuts];
-            let first = (item % cuts) * cut;
-            let count = cut.min(rows.saturating_sub(first));
-            let layer = &layers[group.layer];
-            let scratch = self.alloc((DEPTH.min(depth) + count) * MAX_WIDTH);
+        self.for_each(items.len(), |item| {
+            let Item { rows, layer: index, outputs, column } = &items[item];
+            let layer = &layers[*index];
+            let scratch = self.alloc((DEPTH.min(depth) + rows.len()) * MAX_WIDTH);
             let mut scratch = match scratch {
                 Ok(scratch) => scratch,
                 Err(error) => return *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error),
             };
             let Ok(scratch) = scratch.as_mut_slice() else { return };
             let block = Block {
-                x: &x[first * depth..][..count * depth],
+                x: &x[rows.start * depth..rows.end * depth],
                 depth,
-                bias: layer.bias.map(|b| &b.buffer().as_slice()[group.outputs.clone()]),
+                bias: layer.bias.map(|b| &b.buffer().as_slice()[outputs.clone()]),
                 activation,
                 y: &y,
-                row: first,
-                column: group.column,
+                row: rows.start,
+                column: *column,
                 scratch,
             };
-            let weights = group.outputs.start * depth..group.outputs.end * depth;
+            let weights = outputs.start * depth..outputs.end * depth;
             match layer.weight {
                 Weight::F32(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
                 Weight::F16(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
@@ -142,31 +138,41 @@ impl Op for Cpu {
 /// panel of weights costs little beside multiplying it by so many rows.
 const ROWS: usize = 192;
 
-/// Outputs in one work item at most: while they are computed, the rows of x stay in the second-level cache.
-const OUTPUTS: usize = 192;
+/// Panels in one work item at most: while they are multiplied, the rows of x stay in the second-level cache.
+const PANELS: usize = 12;
 
-/// Neighbouring outputs of one layer.
-struct Group {
+/// Some rows of x and neighbouring outputs of one layer.
+struct Item {
+    rows: Range<usize>,
     layer: usize,
     outputs: Range<usize>,
     /// Of y, where the first output goes.
     column: usize,
 }
 
-/// Cuts the outputs of all layers at multiples of `width` into at least `wanted` groups, if there are so many panels.
-fn groups(layers: &[Linear<'_, Cpu>], width: usize, wanted: usize) -> Vec<Group> {
-    let total: usize = layers.iter().map(|l| l.weight.shape().0).sum();
-    let share = (total / wanted / width * width).clamp(width, OUTPUTS);
-    let (mut groups, mut column) = (Vec::new(), 0);
-    for (layer, linear) in layers.iter().enumerate() {
-        let outputs = linear.weight.shape().0;
-        for first in (0..outputs).step_by(share) {
-            let outputs = first..outputs.min(first + share);
-            groups.push(Group { layer, column: column + first, outputs });
+/// Cuts the work at multiples of [`ROWS`] or fewer rows and of `width` outputs. Items of the same rows follow each other,
+/// so that a thread finds them in its cache; items shrink towards the end, so that no thread waits long for another.
+fn items(rows: usize, layers: &[Linear<'_, Cpu>], width: usize, threads: usize) -> Vec<Item> {
+    let cut = rows.div_ceil(rows.div_ceil(ROWS));
+    let panels: usize = layers.iter().map(|l| l.weight.shape().0.div_ceil(width)).sum();
+    let (mut items, mut left) = (Vec::new(), panels * rows.div_ceil(cut));
+    for start in (0..rows).step_by(cut) {
+        let mut column = 0;
+        for (layer, linear) in layers.iter().enumerate() {
+            let outputs = linear.weight.shape().0;
+            let mut first = 0;
+            while first < outputs {
+                let share = (left / (2 * threads)).clamp(1, PANELS);
+                let end = outputs.min(first + share * width);
+                let rows = start..rows.min(start + cut);
+                items.push(Item { rows, layer, outputs: first..end, column: column + first });
+                left -= (end - first).div_ceil(width);
+                first = end;
+            }
+            column += outputs;
         }
-        column += outputs;
     }
-    groups
+    items
 }
 
 struct Width;
