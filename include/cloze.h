@@ -226,7 +226,7 @@ typedef struct cloze_info {
     uint32_t max_tokens;    /* longest text in tokens, special ones included */
     uint32_t max_positions; /* longest sequence of token ids */
     uint32_t embedding;     /* numbers in an embedding */
-    uint32_t labels;        /* labels of the classifier */
+    uint32_t labels;        /* labels of the classifier; 0 without one */
     uint32_t problem;       /* CLOZE_PROBLEM_... */
     uint32_t tasks;         /* CLOZE_TASK_... that the folder has heads for */
     uint32_t has_tokenizer; /* 1 where text can be read, 0 where only token ids can */
@@ -355,7 +355,7 @@ typedef struct cloze_fill_options {
     const cloze_cancel *cancel;
     cloze_progress progress;
     void *user;             /* handed to progress */
-    const int32_t *targets; /* only these ids; NULL: all words */
+    const int32_t *targets; /* only these ids, one given twice counting once; NULL: all words */
     size_t target_count;
     const int32_t *mask; /* id of the mask token; NULL: the tokenizer's */
 } cloze_fill_options;

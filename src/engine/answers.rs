@@ -1,5 +1,7 @@
 //! The questions a model answers.
 
+use std::collections::BTreeSet;
+
 use super::{Encoded, Inner, Item, Model};
 use crate::error::{Error, Result, Status};
 use crate::ops::pooling::Pooling;
@@ -21,7 +23,7 @@ pub struct Run<'a> {
 pub struct FillOptions<'a> {
     /// Candidates for each mask; 0 for 5, as HuggingFace.
     pub top_k: usize,
-    /// Only these ids, if not empty. Probabilities stay those over the whole vocabulary.
+    /// Only these ids, if not empty; one given twice counts once. Probabilities stay those over the whole vocabulary.
     pub targets: &'a [u32],
     /// Id of the mask token; `None` asks the tokenizer.
     pub mask: Option<u32>,
@@ -31,7 +33,11 @@ impl FillOptions<'_> {
     /// Candidates that each mask gets from a model of `words` words.
     pub fn candidates(&self, words: usize) -> usize {
         let asked = if self.top_k == 0 { 5 } else { self.top_k };
-        asked.min(if self.targets.is_empty() { words } else { self.targets.len() })
+        asked.min(if self.targets.is_empty() { words } else { self.distinct_targets().len() })
+    }
+
+    fn distinct_targets(&self) -> Vec<u32> {
+        self.targets.iter().copied().collect::<BTreeSet<u32>>().into_iter().collect()
     }
 }
 
@@ -143,7 +149,8 @@ impl Model {
     /// The best words for every mask of every input. HuggingFace's `fill-mask`, but only real tokens are candidates.
     pub fn fill(&self, inputs: &Encoded, options: &FillOptions<'_>, run: Run<'_>) -> Result<Vec<Vec<Mask>>> {
         let places = self.masks(inputs, options)?;
-        let words = match options.targets {
+        let targets = options.distinct_targets();
+        let words = match targets.as_slice() {
             [] => Words::Below(self.inner.words()),
             targets => Words::Of(targets),
         };

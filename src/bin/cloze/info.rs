@@ -3,7 +3,6 @@
 use clap::Args;
 use cloze::engine::{self, FillOptions, Model, Report, Run, ScoreOptions, Task, TextOptions};
 use cloze::error::Result;
-use serde_json::{Value, json};
 
 use crate::model::ModelArgs;
 use crate::output::{Output, grouped, one_line};
@@ -42,7 +41,7 @@ impl Info {
         let (info, report) = (model.info(), model.report());
         let mut out = Output::new(&indicatif::ProgressBar::hidden());
         if self.json {
-            out.json(&object(&model, &info, &report));
+            out.json(&model.report_json());
         } else {
             out.line(folder.display().to_string());
             shape(&info, &report, &mut out);
@@ -68,36 +67,6 @@ impl Info {
             }
         }
     }
-}
-
-fn object(model: &Model, info: &engine::Info, report: &Report) -> Value {
-    let file = |file: &engine::StoredFile| json!({"name": file.name, "bytes": file.bytes});
-    json!({
-        "architecture": info.architecture,
-        "layers": info.layers,
-        "hidden": info.hidden,
-        "heads": info.heads,
-        "vocab": info.vocabulary,
-        "parameters": info.parameters,
-        "dtype": info.dtype,
-        "heads_present": info.heads_present,
-        "unused": report.unused,
-        "missing": info.missing,
-        "intermediate": info.intermediate,
-        "words": info.words,
-        "token_types": info.token_types,
-        "max_tokens": info.max_tokens,
-        "max_positions": info.max_positions,
-        "embedding": info.embedding,
-        "labels": model.labels(),
-        "tasks": info.tasks.iter().map(|task| task.name()).collect::<Vec<_>>(),
-        "text_unavailable": info.text_unavailable,
-        "threads": info.threads,
-        "isa": info.isa,
-        "files": report.files.iter().map(file).collect::<Vec<_>>(),
-        "used": report.used,
-        "ignored": report.ignored,
-    })
 }
 
 fn field(out: &mut Output, name: &str, value: &str) {
