@@ -1,4 +1,4 @@
-//! y[t] = word[id t] + type[type t] + position[place of t in its sequence]
+//! `y[t] = word[id t] + type[type t] + position[place of t in its sequence]`
 
 use super::linear::Weight;
 use super::shared::SharedRows;

@@ -1,4 +1,4 @@
-//! y[r] = x[rows r]
+//! `y[r] = x[rows r]`
 
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
