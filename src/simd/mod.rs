@@ -10,8 +10,6 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
-#[cfg(target_arch = "aarch64")]
-mod neon;
 mod portable;
 
 use std::fmt;
@@ -146,8 +144,6 @@ pub trait Kernel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Portable,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
@@ -159,14 +155,12 @@ enum Level {
 pub struct Isa(Level);
 
 impl Isa {
-    /// Environment variable that forces a lower instruction set: `portable`, `avx2`, `avx512` or `neon`.
+    /// Environment variable that forces a lower instruction set: `portable`, `avx2` or `avx512`.
     pub const VARIABLE: &'static str = "CLOZE_ISA";
 
     /// Every instruction set of this processor, from the plainest to the best.
     pub fn available() -> Vec<Isa> {
         let mut found = vec![Isa(Level::Portable)];
-        #[cfg(target_arch = "aarch64")]
-        found.push(Isa(Level::Neon));
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
             found.push(Isa(Level::Avx2));
@@ -194,8 +188,6 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Level::Portable => "portable",
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon => "neon",
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -208,8 +200,6 @@ impl Isa {
     pub fn dispatch<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             Level::Portable => kernel.run(Portable),
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon => kernel.run(neon::Neon::baseline()),
             // SAFETY: only `available` makes this level, after the processor reported avx2, fma and f16c.
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => unsafe { avx2::enter(kernel) },
