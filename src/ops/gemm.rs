@@ -86,7 +86,7 @@ impl Ahead {
     #[inline(always)]
     fn fetch<S: Simd>(&mut self, s: S, count: usize) {
         for _ in 0..count.min(self.lines) {
-            s.prefetch(self.next);
+            s.prefetch_far(self.next);
             self.next = self.next.wrapping_add(Self::LINE);
             self.left = self.left.saturating_sub(Self::LINE);
             if self.left == 0 {
@@ -191,7 +191,7 @@ impl Tile {
                 // What C holds is added at the end: waiting for it here would stall every tile.
                 Start::Held => {
                     for r in 0..ROWS {
-                        s.prefetch(self.c.add(r * self.c_stride).cast());
+                        s.prefetch_near(self.c.add(r * self.c_stride).cast());
                     }
                 }
             }

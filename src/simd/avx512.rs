@@ -80,8 +80,13 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn prefetch(self, address: *const u8) {
+    fn prefetch_near(self, address: *const u8) {
         // SAFETY: sse by the token; a prefetch of any address is defined and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_far(self, address: *const u8) {
+        // SAFETY: as above.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
     }
     #[inline(always)]

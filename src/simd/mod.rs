@@ -61,9 +61,12 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is valid for writes of `LANES` f32 at each of `LANES` rows, `stride` apart.
     unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> Self::V, target: *mut f32, stride: usize);
-    /// Hints that the cache line at `address` will be read soon. Any address is fine.
+    /// Hints that the cache line at `address` will be read within a tile's time. Any address is fine.
     #[inline(always)]
-    fn prefetch(self, _address: *const u8) {}
+    fn prefetch_near(self, _address: *const u8) {}
+    /// Hints that the cache line at `address` will be read later: the second-level cache is near enough.
+    #[inline(always)]
+    fn prefetch_far(self, _address: *const u8) {}
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`
