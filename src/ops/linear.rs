@@ -103,16 +103,10 @@ impl Op for Cpu {
         let items = items(rows, layers, width, self.threads());
         let x = &x.buffer().as_slice()[..rows * depth];
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
-        let failure = Mutex::new(Ok(()));
-        self.for_each(items.len(), |item| {
-            let Item { rows, layer: index, outputs, column } = &items[item];
+        let multiply = |item: &Item| -> Result<()> {
+            let Item { rows, layer: index, outputs, column } = item;
             let layer = &layers[*index];
-            let scratch = self.alloc((DEPTH.min(depth) + rows.len()) * MAX_WIDTH);
-            let mut scratch = match scratch {
-                Ok(scratch) => scratch,
-                Err(error) => return *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error),
-            };
-            let Ok(scratch) = scratch.as_mut_slice() else { return };
+            let mut scratch = self.alloc((DEPTH.min(depth) + rows.len()) * MAX_WIDTH)?;
             let block = Block {
                 x: &x[rows.start * depth..rows.end * depth],
                 depth,
@@ -121,13 +115,20 @@ impl Op for Cpu {
                 y: &y,
                 row: rows.start,
                 column: *column,
-                scratch,
+                scratch: scratch.as_mut_slice()?,
             };
             let weights = outputs.start * depth..outputs.end * depth;
             match layer.weight {
                 Weight::F32(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
                 Weight::F16(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
                 Weight::Bf16(w) => self.isa().dispatch((block, &w.buffer().as_slice()[weights])),
+            }
+            Ok(())
+        };
+        let failure = Mutex::new(Ok(()));
+        self.for_each(items.len(), |item| {
+            if let Err(error) = multiply(&items[item]) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
             }
         })?;
         failure.into_inner().unwrap_or_else(PoisonError::into_inner)
