@@ -12,7 +12,7 @@
 //! | 2 | `device` |
 //! | 3 | `ops` `weights` |
 //! | 4 | `bert` |
-//! | 5 | `tasks` |
+//! | 5 | `tasks` `train` |
 //! | 6 | `engine` |
 //! | 7 | `capi` |
 
@@ -41,6 +41,8 @@ pub mod bert;
 
 #[forbid(unsafe_code)]
 pub mod tasks;
+#[forbid(unsafe_code)]
+pub mod train;
 
 #[forbid(unsafe_code)]
 pub mod engine;

@@ -102,6 +102,20 @@ impl Device for Cpu {
         Ok(())
     }
 
+    fn clear<E: Element>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
+        buffer.as_mut_slice()?.fill(E::default());
+        Ok(())
+    }
+
+    fn copy<E: Element>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
+        let (from, to) = (from.as_slice(), to.as_mut_slice()?);
+        if from.len() < len || to.len() < len {
+            return Err(Error::internal(format!("{len} elements to copy from {} to {}", from.len(), to.len())));
+        }
+        to[..len].copy_from_slice(&from[..len]);
+        Ok(())
+    }
+
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
     }

@@ -63,6 +63,12 @@ pub trait Device: Clone + Send + Sync + 'static {
     /// Copies the first `out.len()` elements to the host, after all work that writes them.
     fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
 
+    /// Sets every element to zero.
+    fn clear<E: Element>(&self, buffer: &mut Self::Buffer<E>) -> Result<()>;
+
+    /// Copies the first `len` elements of one buffer to another; both hold as many.
+    fn copy<E: Element>(&self, from: &Self::Buffer<E>, to: &mut Self::Buffer<E>, len: usize) -> Result<()>;
+
     /// Runs a piece of work made of many operations where they start fastest: on the CPU, on a worker thread.
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         work()
@@ -83,6 +89,13 @@ impl<D: Device, E: Element> Tensor<D, E> {
     /// New memory for `rows × cols` with unspecified contents.
     pub fn new(device: &D, rows: usize, cols: usize) -> Result<Self> {
         Ok(Self { buffer: device.alloc(area(rows, cols)?)?, rows, cols })
+    }
+
+    /// New memory for `rows × cols`, all zero.
+    pub fn zeros(device: &D, rows: usize, cols: usize) -> Result<Self> {
+        let mut tensor = Self::new(device, rows, cols)?;
+        tensor.clear(device)?;
+        Ok(tensor)
     }
 
     /// A copy of host values.
@@ -111,6 +124,18 @@ impl<D: Device, E: Element> Tensor<D, E> {
         }
         (self.rows, self.cols) = (rows, cols);
         Ok(())
+    }
+
+    /// Sets every element to zero.
+    pub fn clear(&mut self, device: &D) -> Result<()> {
+        device.clear(&mut self.buffer)
+    }
+
+    /// A copy in memory of its own.
+    pub fn duplicate(&self, device: &D) -> Result<Self> {
+        let mut copy = Self::new(device, self.rows, self.cols)?;
+        device.copy(&self.buffer, &mut copy.buffer, self.rows * self.cols)?;
+        Ok(copy)
     }
 
     /// Number of rows.

@@ -15,7 +15,11 @@ pub mod pooling;
 mod shared;
 pub mod softmax;
 
-use crate::device::Cpu;
+use crate::device::{Cpu, Device, Tensor};
+
+/// Where a gradient is added to what is there already: the gradient of a parameter, over the parts of a batch. A gradient
+/// that overwrites is a plain `&mut Tensor`. The tensor keeps its shape.
+pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:

@@ -1,0 +1,1 @@
+//! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
