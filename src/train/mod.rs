@@ -1,1 +1,9 @@
 //! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
+
+pub mod batches;
+pub mod encode;
+pub mod examples;
+pub mod files;
+pub mod labels;
+pub mod metrics;
+pub mod stopping;
