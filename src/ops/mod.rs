@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod adam_w;
 pub mod attention;
 pub mod embedding;
 pub mod gather;
@@ -14,6 +15,7 @@ mod oracle;
 pub mod pooling;
 mod shared;
 pub mod softmax;
+mod total;
 
 use crate::device::{Cpu, Device, Tensor};
 
@@ -23,7 +25,7 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    adam_w::Op + attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
 {
 }
 
