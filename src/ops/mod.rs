@@ -5,6 +5,8 @@
 pub mod activation;
 pub mod adam_w;
 pub mod attention;
+pub mod binary_cross_entropy;
+pub mod cross_entropy;
 pub mod embedding;
 pub mod gather;
 mod gemm;
@@ -15,6 +17,7 @@ mod oracle;
 pub mod pooling;
 mod shared;
 pub mod softmax;
+pub mod squared_error;
 mod total;
 
 use crate::device::{Cpu, Device, Tensor};
@@ -25,7 +28,17 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    adam_w::Op + attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    adam_w::Op
+    + attention::Op
+    + binary_cross_entropy::Op
+    + cross_entropy::Op
+    + squared_error::Op
+    + embedding::Op
+    + gather::Op
+    + layer_norm::Op
+    + linear::Op
+    + pooling::Op
+    + softmax::Op
 {
 }
 
