@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod adam_w;
+pub mod add;
 pub mod attention;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
@@ -15,6 +16,7 @@ pub mod linear;
 #[cfg(test)]
 mod oracle;
 pub mod pooling;
+mod scatter;
 mod shared;
 pub mod softmax;
 pub mod squared_error;
@@ -29,16 +31,17 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
     adam_w::Op
+    + add::Op
     + attention::Op
     + binary_cross_entropy::Op
     + cross_entropy::Op
-    + squared_error::Op
     + embedding::Op
     + gather::Op
     + layer_norm::Op
     + linear::Op
     + pooling::Op
     + softmax::Op
+    + squared_error::Op
 {
 }
 
