@@ -112,6 +112,11 @@ unsafe impl Simd for Avx2 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        // SAFETY: avx by the token.
+        unsafe { _mm256_sqrt_ps(a) }
+    }
+    #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: avx by the token.
         unsafe { _mm256_max_ps(a, b) }

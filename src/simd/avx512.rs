@@ -115,6 +115,11 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        // SAFETY: avx512f by the token.
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: avx512f by the token.
         unsafe { _mm512_max_ps(a, b) }
