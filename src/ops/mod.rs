@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
@@ -23,7 +24,7 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    attention::Op + dropout::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
 {
 }
 
