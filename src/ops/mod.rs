@@ -24,7 +24,15 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    attention::Op + dropout::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    activation::Op
+    + attention::Op
+    + dropout::Op
+    + embedding::Op
+    + gather::Op
+    + layer_norm::Op
+    + linear::Op
+    + pooling::Op
+    + softmax::Op
 {
 }
 
