@@ -8,6 +8,7 @@ pub mod add;
 pub mod attention;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
+pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
@@ -30,11 +31,12 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    adam_w::Op
-    + add::Op
+    activation::Op
+    + adam_w::Op
     + attention::Op
     + binary_cross_entropy::Op
     + cross_entropy::Op
+    + dropout::Op
     + embedding::Op
     + gather::Op
     + layer_norm::Op
