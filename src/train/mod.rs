@@ -1,1 +1,4 @@
 //! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
+
+pub mod optimizer;
+pub mod schedule;
