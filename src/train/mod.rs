@@ -7,3 +7,5 @@ pub mod files;
 pub mod labels;
 pub mod metrics;
 pub mod stopping;
+pub mod optimizer;
+pub mod schedule;
