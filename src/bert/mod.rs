@@ -1,5 +1,6 @@
 //! The model as a page: configuration, parameters, encoder, heads.
 
+pub mod carried;
 pub mod config;
 mod encoder;
 mod heads;
