@@ -2,6 +2,7 @@
 
 pub mod carried;
 pub mod config;
+mod config_out;
 mod encoder;
 mod heads;
 mod keys;
@@ -9,6 +10,7 @@ mod parameters;
 pub mod sentence;
 
 pub use config::{Architecture, Config, Position, Problem};
+pub use config_out::Labels;
 pub use encoder::{Encoder, See};
 pub use heads::{Head, Heads, MaskedLm};
 pub use parameters::{Bias, Dense, Loader};
