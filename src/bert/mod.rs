@@ -7,6 +7,7 @@ mod encoder;
 mod heads;
 mod keys;
 mod parameters;
+pub mod peft;
 pub mod sentence;
 
 pub use config::{Architecture, Config, Position, Problem};
