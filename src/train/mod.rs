@@ -1,1 +1,3 @@
 //! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
+
+pub mod state;
