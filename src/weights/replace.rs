@@ -79,10 +79,11 @@ impl Drop for NewFolder {
 }
 
 /// Puts back the folder `target` when a run was killed between the two renamings of a replacement. Does nothing when
-/// the target is there or nothing is to be put back. Waits for a run that is between the two.
+/// the target is there or nothing is to be put back; to say that a folder is missing is left to who opens it. Waits for
+/// a run that is between the two.
 pub fn recover(target: &Path) -> Result<()> {
-    match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Target::find(target)?.recover(),
+    match (fs::symlink_metadata(target), Target::find(target)) {
+        (Err(e), Ok(found)) if e.kind() == ErrorKind::NotFound => found.recover(),
         _ => Ok(()),
     }
 }

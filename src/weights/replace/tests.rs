@@ -127,6 +127,7 @@ fn nothing_is_recovered_over_a_target_or_from_nothing() {
     holds(&old, 1.0);
     recover(&root.path().join("absent")).unwrap();
     recover(&root.path().join("absent/below")).unwrap();
+    recover(Path::new("")).unwrap();
     assert_eq!(names(root.path()), [".model.old-1-0", "model"]);
 }
 
