@@ -145,7 +145,7 @@ impl TrainerState {
         Ok(Self { rest, ..state })
     }
 
-    /// The text of a `trainer_state.json`, keys sorted as Trainer writes them.
+    /// The text of a `trainer_state.json`, keys sorted as Trainer writes them. A metric that is not finite is `null`.
     pub fn to_json(&self) -> String {
         let mut keys: BTreeMap<String, Value> = self.rest.clone().into_iter().collect();
         for (key, constant) in CONSTANTS {
