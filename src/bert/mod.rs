@@ -1,13 +1,17 @@
 //! The model as a page: configuration, parameters, encoder, heads.
 
+pub mod carried;
 pub mod config;
+mod config_out;
 mod encoder;
 mod heads;
 mod keys;
 mod parameters;
+pub mod peft;
 pub mod sentence;
 
 pub use config::{Architecture, Config, Position, Problem};
+pub use config_out::Labels;
 pub use encoder::{Encoder, See};
 pub use heads::{Head, Heads, MaskedLm};
 pub use parameters::{Bias, Dense, Loader};

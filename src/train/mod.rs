@@ -9,3 +9,4 @@ pub mod metrics;
 pub mod stopping;
 pub mod optimizer;
 pub mod schedule;
+pub mod state;
