@@ -141,6 +141,7 @@ impl<D: Ops> Encoder<D> {
                 .distance
                 .as_ref()
                 .map(|table| Relative { table, with_keys: self.shape.position == Position::RelativeKeyQuery }),
+            dropout: None,
         };
         attention::forward(device, &inputs, y)?;
         linear::forward(device, y, &[layer.attention_output.linear()], identity, query)?;
