@@ -4,14 +4,17 @@
 
 pub mod activation;
 pub mod attention;
+pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
 pub mod layer_norm;
 pub mod linear;
+pub mod lora;
 #[cfg(test)]
 mod oracle;
 pub mod pooling;
+mod product;
 mod shared;
 pub mod softmax;
 
@@ -23,7 +26,15 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    attention::Op
+    + dropout::Op
+    + embedding::Op
+    + gather::Op
+    + layer_norm::Op
+    + linear::Op
+    + lora::Op
+    + pooling::Op
+    + softmax::Op
 {
 }
 
