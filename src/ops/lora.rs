@@ -230,10 +230,16 @@ impl Op for Cpu {
     }
 
     fn lora_add(&self, x: &Tensor<Cpu>, y: Accumulate<'_, Cpu>) -> Result<()> {
-        for (y, x) in values_mut(y.0)?.iter_mut().zip(stored(x).values) {
-            *y += x;
-        }
-        Ok(())
+        let width = x.cols();
+        let x = stored(x).values;
+        let y = SharedRows::new(values_mut(y.0)?, width);
+        self.for_each(y.rows(), |row| {
+            // SAFETY: every item has its own row.
+            let y = unsafe { y.row(row, 0, width) };
+            for (y, x) in y.iter_mut().zip(&x[row * width..]) {
+                *y += x;
+            }
+        })
     }
 
     fn lora_merged(&self, weight: &Weight<Cpu>, lora: &Lora<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
