@@ -6,7 +6,7 @@ pub mod examples;
 pub mod files;
 pub mod labels;
 pub mod metrics;
-pub mod stopping;
 pub mod optimizer;
 pub mod schedule;
 pub mod state;
+pub mod stopping;
