@@ -173,7 +173,7 @@ fn token_tags(tags: &[String], first: &[Option<usize>], tokens: usize, settings:
 /// The last token of the context that begins at or before byte `start`, and the first that ends at or after byte `end`.
 fn span(encoding: &Encoding, start: usize, end: usize) -> ItemTarget {
     let context = || encoding.sequence.iter().enumerate().filter(|(_, of)| **of == Some(1)).map(|(token, _)| token);
-    let first = context().filter(|&token| encoding.offsets[token].start <= start).last();
+    let first = context().rfind(|&token| encoding.offsets[token].start <= start);
     let last = context().find(|&token| encoding.offsets[token].end >= end);
     match (first, last) {
         (Some(first), Some(last)) if start < end && first <= last => ItemTarget::Span { start: first, end: last },
