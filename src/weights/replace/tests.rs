@@ -123,6 +123,7 @@ fn nothing_is_recovered_over_a_target_or_from_nothing() {
     fs::create_dir(&old).unwrap();
     fill(&old, 1.0);
     recover(&target).unwrap();
+    Target::find(&target).unwrap().recover().unwrap(); // as after waiting for a replacement
     holds(&target, 2.0);
     holds(&old, 1.0);
     recover(&root.path().join("absent")).unwrap();
