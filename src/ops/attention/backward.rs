@@ -17,7 +17,7 @@ use crate::ops::Accumulate;
 use crate::ops::activation::Activation;
 use crate::ops::gemm::{self, Ahead, Rows, Start};
 use crate::ops::shared::SharedRows;
-use crate::simd::{Kernel, MAX_LANES, Simd, math};
+use crate::simd::{Isa, Kernel, MAX_LANES, Simd, math};
 
 /// Keys whose gradients of scores exist at a time; a multiple of every panel's width.
 const KEYS: usize = 128;
@@ -42,6 +42,7 @@ pub fn run(
     {
         let targets = Targets::new(gradients, hidden)?;
         let work = Work {
+            isa: cpu.isa(),
             inputs,
             log_sum_exp: saved.log_sum_exp.buffer().as_slice(),
             y: y.buffer().as_slice(),
@@ -92,6 +93,7 @@ impl<'a> Targets<'a> {
 }
 
 struct Work<'a> {
+    isa: Isa,
     inputs: &'a Inputs<'a, Cpu>,
     log_sum_exp: &'a [f32],
     y: &'a [f32],
@@ -285,11 +287,23 @@ impl Head<'_> {
 
         transpose(s, key, key_stride, keys.len(), dim, &mut scratch.panel, width);
         let a = Left { values: query, stride: query_stride, rows: count, depth: dim };
-        product(s, a, &scratch.panel, Start::Zero, &mut scratch.weights, width);
+        self.work.isa.dispatch(Product {
+            a,
+            panel: &scratch.panel,
+            start: Start::Zero,
+            c: &mut scratch.weights,
+            c_stride: width,
+        });
         relative::add_scores(s, inputs, self.head, self.queries.clone(), keys.clone(), &mut scratch.weights, width);
         transpose(s, value, value_stride, keys.len(), dim, &mut scratch.panel, width);
         let a = Left { values: self.answers(self.work.dy), stride: inputs.hidden, rows: count, depth: dim };
-        product(s, a, &scratch.panel, Start::Zero, &mut scratch.slopes, width);
+        self.work.isa.dispatch(Product {
+            a,
+            panel: &scratch.panel,
+            start: Start::Zero,
+            c: &mut scratch.slopes,
+            c_stride: width,
+        });
 
         let scale = s.splat(1.0 / (dim as f32).sqrt());
         for index in 0..count {
@@ -323,7 +337,7 @@ impl Head<'_> {
             let (values, panel) =
                 if part == 0 { (&scratch.query, &scratch.slopes) } else { (&scratch.dy, &scratch.weights) };
             let a = Left { values, stride, rows: dim, depth: count };
-            product(s, a, panel, Start::Zero, &mut scratch.columns, width);
+            self.work.isa.dispatch(Product { a, panel, start: Start::Zero, c: &mut scratch.columns, c_stride: width });
             transpose(s, &scratch.columns, width, dim, width, &mut scratch.turned, padded);
             if part == 0 {
                 let slopes = self.slopes(keys.clone(), &scratch.block[offset..], scratch.span);
@@ -346,7 +360,13 @@ impl Head<'_> {
             let columns = width.min(dim - column);
             gemm::pack_columns(s, &key[column..], stride, columns, keys.len(), &mut scratch.panel);
             let a = Left { values: &scratch.block, stride: scratch.span, rows: self.queries.len(), depth: keys.len() };
-            product(s, a, &scratch.panel, Start::Held, &mut scratch.dq[column..], padded);
+            self.work.isa.dispatch(Product {
+                a,
+                panel: &scratch.panel,
+                start: Start::Held,
+                c: &mut scratch.dq[column..],
+                c_stride: padded,
+            });
         }
         let slopes = self.slopes(keys, &scratch.block, scratch.span);
         relative::add_to_queries(s, inputs, &slopes, &mut scratch.dq, padded);
@@ -369,16 +389,29 @@ struct Left<'a> {
     depth: usize,
 }
 
-/// c = start + a · panel: a panel's width of columns, rows `c_stride` apart.
-#[inline(always)]
-fn product<S: Simd>(s: S, a: Left<'_>, panel: &[f32], start: Start<'_>, c: &mut [f32], c_stride: usize) {
-    let width = gemm::width::<S>();
-    let last = a.rows - 1;
-    assert!(last * a.stride + a.depth <= a.values.len());
-    assert!(last * c_stride + width <= c.len() && a.depth * width <= panel.len());
-    let rows = Rows { count: a.rows, a: a.values.as_ptr(), a_stride: a.stride, c: c.as_mut_ptr(), c_stride };
-    // SAFETY: the assertions above; `c` is borrowed exclusively.
-    unsafe { gemm::multiply(s, rows, a.depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE) };
+/// c = start + a · panel: a panel's width of columns, rows `c_stride` apart. Entered as a kernel of its own: its tiles
+/// take a lot of code, which is then there once.
+struct Product<'a> {
+    a: Left<'a>,
+    panel: &'a [f32],
+    start: Start<'a>,
+    c: &'a mut [f32],
+    c_stride: usize,
+}
+
+impl Kernel for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { a, panel, start, c, c_stride } = self;
+        let (last, width) = (a.rows - 1, gemm::width::<S>());
+        assert!(last * a.stride + a.depth <= a.values.len());
+        assert!(last * c_stride + width <= c.len() && a.depth * width <= panel.len());
+        let rows = Rows { count: a.rows, a: a.values.as_ptr(), a_stride: a.stride, c: c.as_mut_ptr(), c_stride };
+        // SAFETY: the assertions above; `c` is borrowed exclusively.
+        unsafe { gemm::multiply(s, rows, a.depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE) };
+    }
 }
 
 /// `target[j, i] = source[i, j]` for `rows` rows and `cols` columns of the source, both at least 1. Of the target whole

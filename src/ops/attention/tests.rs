@@ -352,8 +352,8 @@ fn backward_agrees_with_the_derivative() {
 #[test]
 fn gradients_of_long_sequences_cross_blocks() {
     for relative in [None, Some(true)] {
-        let case = Case { lengths: &[129, 3, 300], asked: None, heads: 2, dim: 12, relative, dropout: Some(0.1) };
-        backward_agrees(&case, 8);
+        let case = Case { lengths: &[129, 3, 260], asked: None, heads: 2, dim: 12, relative, dropout: Some(0.1) };
+        backward_agrees(&case, 5);
     }
 }
 
