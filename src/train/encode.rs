@@ -6,8 +6,7 @@ use crate::batch::Tokens;
 use crate::error::{Error, Result};
 use crate::text::{Encode, Encoding, Overflow, Tokenizer};
 
-/// The label of a token that has none: PyTorch's `ignore_index`.
-pub const IGNORED: i32 = -100;
+pub use crate::ops::cross_entropy::IGNORED;
 
 /// An example as training sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +39,13 @@ pub enum ItemTarget {
         start: usize,
         /// Last token.
         end: usize,
+    },
+    /// The word of each masked token, [`IGNORED`] elsewhere, and 0 where the second text follows the first, else 1.
+    Pretraining {
+        /// One id a token.
+        words: Vec<i32>,
+        /// 0 or 1.
+        next: usize,
     },
 }
 
