@@ -260,7 +260,7 @@ fn derivative<S: Simd>(s: S, activation: Activation, x: S::V) -> S::V {
 }
 
 /// 2√(2/π)
-const TWICE_ROOT: f32 = 1.595_769_1;
+const TWICE_ROOT: f32 = 1.595_769_2;
 /// 1/√(2π)
 const BELL: f32 = 0.398_942_3;
 // transformers rounds μ = √½ and σ = √(1/4π) to six digits.

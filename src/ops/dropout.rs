@@ -6,6 +6,8 @@
 //! depends on the row's own number, the place in the model and the step, and on nothing that ran before. Whoever needs a
 //! mask again, as the gradient does, computes it again.
 
+use std::ops::Range;
+
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
@@ -99,7 +101,7 @@ impl Kernel for Row<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.draw.multiply(s, self.row, 0, self.x);
+        self.draw.multiply(s, self.row, self.x);
     }
 }
 
@@ -131,11 +133,15 @@ impl Draw {
         }
     }
 
-    /// Multiplies columns of a row, from `first` on, by their m/(1 − p). `first` is a multiple of 4.
+    /// Multiplies a row by its m/(1 − p).
     #[inline(always)]
-    pub fn multiply<S: Simd>(&self, s: S, row: u32, first: usize, values: &mut [f32]) {
+    fn multiply<S: Simd>(&self, s: S, row: u32, values: &mut [f32]) {
         for (index, chunk) in values.chunks_mut(4 * COUNTERS).enumerate() {
-            let factors = self.factors(row, (first / 4 + index * COUNTERS) as u32);
+            let mut groups = [(index * COUNTERS) as u32; COUNTERS];
+            for (i, group) in groups.iter_mut().enumerate() {
+                *group += i as u32;
+            }
+            let factors = self.factors([row; COUNTERS], groups);
             let whole = chunk.len() - chunk.len() % S::LANES;
             let (body, tail) = chunk.split_at_mut(whole);
             for (x, factor) in body.chunks_exact_mut(S::LANES).zip(factors.chunks_exact(S::LANES)) {
@@ -148,23 +154,39 @@ impl Draw {
         }
     }
 
-    /// Writes m/(1 − p) of the columns of a row from `first` on, a multiple of 4.
+    /// `factors[i, j]` = m/(1 − p) of column `columns.start + j`, a multiple of 4, of row `first_row + rows[i]`.
+    ///
+    /// Rows of `factors` are `stride` apart, at least as many as there are columns when rounded up to a multiple of 4.
     #[inline(always)]
-    pub fn fill(&self, row: u32, first: usize, factors: &mut [f32]) {
-        for (index, chunk) in factors.chunks_mut(4 * COUNTERS).enumerate() {
-            let drawn = self.factors(row, (first / 4 + index * COUNTERS) as u32);
-            chunk.copy_from_slice(&drawn[..chunk.len()]);
+    pub fn fill(&self, rows: &[usize], first_row: usize, columns: Range<usize>, factors: &mut [f32], stride: usize) {
+        let groups = columns.len().div_ceil(4);
+        let first_group = (columns.start / 4) as u32;
+        // Counters of all rows in one line, so that short rows do not leave lanes without work.
+        let (mut index, mut group) = (0, 0);
+        while index < rows.len() && groups > 0 {
+            let (mut lane_rows, mut lane_groups, mut targets) = ([0; COUNTERS], [0; COUNTERS], [0; COUNTERS]);
+            let mut lanes = 0;
+            while lanes < COUNTERS && index < rows.len() {
+                lane_rows[lanes] = (first_row + rows[index]) as u32;
+                lane_groups[lanes] = first_group + group as u32;
+                targets[lanes] = index * stride + 4 * group;
+                lanes += 1;
+                group += 1;
+                if group == groups {
+                    (index, group) = (index + 1, 0);
+                }
+            }
+            let drawn = self.factors(lane_rows, lane_groups);
+            for (quad, &target) in drawn.chunks_exact(4).zip(&targets[..lanes]) {
+                factors[target..target + 4].copy_from_slice(quad);
+            }
         }
     }
 
-    /// m/(1 − p) of 4 · COUNTERS columns from column 4 · `group` on.
+    /// m/(1 − p) of 4 columns for each counter, which names a row and a quarter of a column.
     #[inline(always)]
-    fn factors(&self, row: u32, group: u32) -> [f32; 4 * COUNTERS] {
-        let mut groups = [0; COUNTERS];
-        for (i, g) in groups.iter_mut().enumerate() {
-            *g = group.wrapping_add(i as u32);
-        }
-        let words = scramble([groups, [row; COUNTERS], [self.site; COUNTERS], [self.step; COUNTERS]], self.key);
+    fn factors(&self, rows: [u32; COUNTERS], groups: [u32; COUNTERS]) -> [f32; 4 * COUNTERS] {
+        let words = scramble([groups, rows, [self.site; COUNTERS], [self.step; COUNTERS]], self.key);
         let mut factors = [0.0; 4 * COUNTERS];
         for i in 0..COUNTERS {
             for (lane, word) in words.iter().enumerate() {
@@ -250,12 +272,17 @@ mod tests {
     #[test]
     fn segments_are_cut_from_the_same_mask() {
         let site = DROPOUT.site | 5 << 16;
-        for (first, length) in [(0, 130), (4, 3), (128, 65)] {
-            let mut factors = vec![f32::NAN; length];
-            Draw::new(&DROPOUT, 5).fill(42, first, &mut factors);
+        let rows = [7, 8, 30];
+        for (first, length) in [(0, 130usize), (4, 3), (128, 65), (0, 24), (8, 0)] {
+            let stride = length.next_multiple_of(4) + 4;
+            let mut factors = vec![f32::NAN; rows.len() * stride];
+            Draw::new(&DROPOUT, 5).fill(&rows, 35, first..first + length, &mut factors, stride);
             let whole = Dropout { site, ..DROPOUT };
-            let expected: Vec<f32> = (first..first + length).map(|c| factor(&whole, 42, c)).collect();
-            assert_eq!(factors, expected);
+            for (row, factors) in rows.iter().zip(factors.chunks(stride)) {
+                let expected: Vec<f32> = (first..first + length).map(|c| factor(&whole, 35 + row, c)).collect();
+                assert_eq!(factors[..length], expected);
+                assert!(factors[length.next_multiple_of(4)..].iter().all(|f| f.is_nan()));
+            }
         }
     }
 

@@ -193,12 +193,12 @@ impl Op for Cpu {
             self.for_each(blocks, |block| {
                 // SAFETY: every block has its own row of sums.
                 let (dgamma, dbeta) = unsafe { sums.row(block, 0, 2 * width) }.split_at_mut(width);
-                for row in block * BLOCK..rows.min((block + 1) * BLOCK) {
+                for (row, &scale) in scale[..rows].iter().enumerate().skip(block * BLOCK).take(BLOCK) {
                     let values = row * width..(row + 1) * width;
                     // SAFETY: every block has its own rows.
                     let dx = unsafe { dx.row(row, 0, width) };
                     let (normal, dy) = (&normal[values.clone()], &dy[values]);
-                    self.isa().dispatch(RowBackward { normal, scale: scale[row], gamma, dy, dgamma, dbeta, dx });
+                    self.isa().dispatch(RowBackward { normal, scale, gamma, dy, dgamma, dbeta, dx });
                 }
             })?;
         }

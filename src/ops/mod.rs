@@ -14,9 +14,11 @@ pub mod gather;
 mod gemm;
 pub mod layer_norm;
 pub mod linear;
+pub mod lora;
 #[cfg(test)]
 mod oracle;
 pub mod pooling;
+mod product;
 mod scatter;
 mod shared;
 pub mod softmax;
@@ -33,6 +35,7 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 pub trait Ops:
     activation::Op
     + adam_w::Op
+    + add::Op
     + attention::Op
     + binary_cross_entropy::Op
     + cross_entropy::Op
@@ -41,6 +44,7 @@ pub trait Ops:
     + gather::Op
     + layer_norm::Op
     + linear::Op
+    + lora::Op
     + pooling::Op
     + softmax::Op
     + squared_error::Op

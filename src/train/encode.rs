@@ -6,8 +6,7 @@ use crate::batch::Tokens;
 use crate::error::{Error, Result};
 use crate::text::{Encode, Encoding, Overflow, Tokenizer};
 
-/// The label of a token that has none: PyTorch's `ignore_index`.
-pub const IGNORED: i32 = -100;
+pub use crate::ops::cross_entropy::IGNORED;
 
 /// An example as training sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +39,13 @@ pub enum ItemTarget {
         start: usize,
         /// Last token.
         end: usize,
+    },
+    /// The word of each masked token, [`IGNORED`] elsewhere, and 0 where the second text follows the first, else 1.
+    Pretraining {
+        /// One id a token.
+        words: Vec<i32>,
+        /// 0 or 1.
+        next: usize,
     },
 }
 
@@ -173,7 +179,7 @@ fn token_tags(tags: &[String], first: &[Option<usize>], tokens: usize, settings:
 /// The last token of the context that begins at or before byte `start`, and the first that ends at or after byte `end`.
 fn span(encoding: &Encoding, start: usize, end: usize) -> ItemTarget {
     let context = || encoding.sequence.iter().enumerate().filter(|(_, of)| **of == Some(1)).map(|(token, _)| token);
-    let first = context().filter(|&token| encoding.offsets[token].start <= start).last();
+    let first = context().rfind(|&token| encoding.offsets[token].start <= start);
     let last = context().find(|&token| encoding.offsets[token].end >= end);
     match (first, last) {
         (Some(first), Some(last)) if start < end && first <= last => ItemTarget::Span { start: first, end: last },

@@ -106,6 +106,7 @@ mod tests {
         for (text, message) in [
             ("a O\nb\n", "t.conll:2: 1 column, expected a word and its tag"),
             ("a X O\nb O\n", "t.conll:2: 2 columns, line 1 has 3"),
+            ("a O\n\nb X O\n", "t.conll:3: 3 columns, line 1 has 2"),
             ("a\tO\n\tO\n", "t.conll:2: word \"\" with tag \"O\", expected neither empty"),
             ("a\tO\nb\t\n", "t.conll:2: word \"b\" with tag \"\", expected neither empty"),
         ] {

@@ -7,8 +7,6 @@ use serde_json::Value;
 
 const WORDS: &[&str] = &["tokens", "words"];
 const TAGS: &[&str] = &["tags", "ner_tags", "labels"];
-/// Of several labels, the list goes before the single one.
-const LABELS: &[&str] = &["labels", "label"];
 
 pub(super) fn read(dataset: &mut Dataset, name: &str, text: &str, kind: Kind) -> Result<()> {
     for (line, text) in numbered(text).filter(|(_, text)| !text.trim().is_empty()) {
@@ -50,7 +48,7 @@ fn texts(object: &Value) -> Result<Source> {
 fn target(object: &Value, kind: Kind) -> Result<Target> {
     match kind {
         Kind::Label => required(object, LABEL).and_then(|(key, value)| label(key, value)).map(Target::Label),
-        Kind::Labels => match required(object, LABELS)? {
+        Kind::Labels => match find(object, &["labels"]).map_or_else(|| required(object, LABEL), Ok)? {
             (key, value @ Value::Array(_)) => strings((key, value)).map(Target::Labels),
             (key, single) => Ok(Target::Labels(vec![label(key, single)?])),
         },
@@ -187,7 +185,9 @@ mod tests {
         let target = |json, kind| one(json, kind).target;
         assert_eq!(target(r#"{"text":"a","labels":["x",1]}"#, Kind::Labels), Target::Labels(strings(&["x", "1"])));
         assert_eq!(target(r#"{"text":"a","labels":[]}"#, Kind::Labels), Target::Labels(vec![]));
-        assert_eq!(target(r#"{"text":"a","label":"x"}"#, Kind::Labels), Target::Labels(strings(&["x"])));
+        assert_eq!(target(r#"{"text":"a","category":"x"}"#, Kind::Labels), Target::Labels(strings(&["x"])));
+        let both = r#"{"text":"a","label":"x","labels":["y"]}"#;
+        assert_eq!(target(both, Kind::Labels), Target::Labels(strings(&["y"])));
         assert_eq!(target(r#"{"text":"a","score":2}"#, Kind::Numbers), Target::Number(2.0));
         assert_eq!(target(r#"{"text":"a","labels":[0.5,-1]}"#, Kind::Numbers), Target::Numbers(vec![0.5, -1.0]));
         assert_eq!(target(r#"{"text":"a","label":"x"}"#, Kind::None), Target::None);

@@ -176,7 +176,7 @@ fn rows(predicted: usize, actual: usize, width: usize) -> Result<()> {
     paired(predicted, actual)?;
     match width {
         0 => Err(Error::argument(format!("{predicted} values in rows of 0"))),
-        _ if predicted % width != 0 => Err(Error::argument(format!("{predicted} values in rows of {width}"))),
+        _ if !predicted.is_multiple_of(width) => Err(Error::argument(format!("{predicted} values in rows of {width}"))),
         _ => Ok(()),
     }
 }
