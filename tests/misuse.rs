@@ -506,12 +506,7 @@ fn examples_that_cannot_be_used_leave_a_dataset_as_it_was() {
         (input, "target 1: name: not UTF-8 at byte 1 of 2", good, label(c"a\xff")),
         (argument, "target 1: kind: 7", good, cloze_target { kind: 7, ..no_target() }),
         (argument, "cloze_dataset_add_words", good, cloze_target { kind: CLOZE_TARGET_TAGS, ..no_target() }),
-        (
-            input,
-            "example 1: NaN",
-            good,
-            cloze_target { kind: CLOZE_TARGET_NUMBERS, number: f32::NAN, ..no_target() },
-        ),
+        (input, "example 1: NaN", good, cloze_target { kind: CLOZE_TARGET_NUMBERS, number: f32::NAN, ..no_target() }),
         (
             input,
             "example 1: an answer without a question",
@@ -615,7 +610,10 @@ fn train_options_that_mean_nothing() {
         (cloze_train_options { label_smoothing: 1.0, ..usual() }, "label_smoothing: 1"),
         (cloze_train_options { warmup: f64::INFINITY, ..usual() }, "warmup: inf"),
         (cloze_train_options { head: c"a/b".as_ptr(), ..usual() }, "\"a/b\""),
-        (cloze_train_options { class_weights: &1.0, class_weight_count: 1, ..usual() }, "class_weights: 1 for 2 labels"),
+        (
+            cloze_train_options { class_weights: &1.0, class_weight_count: 1, ..usual() },
+            "class_weights: 1 for 2 labels",
+        ),
         (cloze_train_options { labels: names.as_ptr(), label_count: 2, ..usual() }, "\"cat\" is both 0 and 1"),
     ];
     for (options, expected) in &cases {
@@ -708,9 +706,7 @@ fn a_trainer_that_is_busy_says_so() {
         *calls += 1;
         // SAFETY: live locals.
         unsafe {
-            refused(CLOZE_BUSY, "trainer: another call", |e| {
-                cloze_trainer_info(training.trainer, &mut defaults(), e)
-            });
+            refused(CLOZE_BUSY, "trainer: another call", |e| cloze_trainer_info(training.trainer, &mut defaults(), e));
             refused(CLOZE_BUSY, "dataset: another call", |e| {
                 cloze_dataset_add(training.dataset, &text(b"the bird"), null(), 1, e)
             });
@@ -732,9 +728,8 @@ fn a_trainer_that_is_busy_says_so() {
     let options = cloze_fit_options { observe: Some(observe), user, ..defaults() };
     let mut result: cloze_fit_result = defaults();
     // SAFETY: live locals.
-    let status = unsafe {
-        cloze_trainer_fit(training.trainer, training.dataset, null(), &options, &mut result, null_mut())
-    };
+    let status =
+        unsafe { cloze_trainer_fit(training.trainer, training.dataset, null(), &options, &mut result, null_mut()) };
     assert_eq!((status, result.steps, watched.2), (CLOZE_OK, 3, 3));
     // Neither is in use any more.
     // SAFETY: live locals.

@@ -100,9 +100,8 @@ pub unsafe extern "C" fn cloze_dataset_add(
                 None => Ok(Target::None),
                 Some(given) => target(given).map_err(|e| e.within(format!("target {place}"))),
             };
-            let example = |(place, input): (usize, &Input<'_>)| {
-                Ok(Example { input: source(input), target: target(place)? })
-            };
+            let example =
+                |(place, input): (usize, &Input<'_>)| Ok(Example { input: source(input), target: target(place)? });
             add(dataset, inputs.iter().enumerate().map(example).collect::<Result<_>>()?)
         })
     }
@@ -189,10 +188,7 @@ pub unsafe extern "C" fn cloze_dataset_free(dataset: *mut cloze_dataset) {
 /// # Safety
 ///
 /// The header's promise for `dataset`, for as long as `'a`.
-pub(super) unsafe fn examples<'a>(
-    name: &str,
-    dataset: *const cloze_dataset,
-) -> Result<RwLockReadGuard<'a, Dataset>> {
+pub(super) unsafe fn examples<'a>(name: &str, dataset: *const cloze_dataset) -> Result<RwLockReadGuard<'a, Dataset>> {
     // SAFETY: the caller's promise.
     let dataset = unsafe { reference(name, dataset) }?;
     dataset.0.try_read().map_err(|refusal| refused(name, &refusal, "another call is adding to it"))
@@ -268,12 +264,13 @@ unsafe fn columns(options: &cloze_read_options) -> Result<Columns> {
     let column = |field: &str, pointer| {
         // SAFETY: the caller's promise.
         let named = unsafe { optional_string(&format!("cloze_read_options.{field}"), pointer) }?;
-        named.map(|named| match named.parse::<usize>() {
-            Ok(0) => Err(Error::argument(format!("cloze_read_options.{field}: 0, columns are counted from 1"))),
-            Ok(number) => Ok(Column::Number(number)),
-            Err(_) => Ok(Column::Name(named.to_owned())),
-        })
-        .transpose()
+        named
+            .map(|named| match named.parse::<usize>() {
+                Ok(0) => Err(Error::argument(format!("cloze_read_options.{field}: 0, columns are counted from 1"))),
+                Ok(number) => Ok(Column::Number(number)),
+                Err(_) => Ok(Column::Name(named.to_owned())),
+            })
+            .transpose()
     };
     Ok(Columns {
         text: column("text", options.text)?,

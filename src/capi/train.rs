@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 
-use super::cloze_model;
 use super::inputs::{array, c_strings, index, optional_string, path_of};
 use super::options::{Sized32, choice, read};
 use crate::engine::{Every, LoraOptions, Objective, Schedule, TrainOptions, Trainable};
@@ -219,13 +218,8 @@ impl cloze_train_options {
     }
 
     fn trainable(&self) -> Result<Trainable> {
-        let all = [
-            Trainable::All,
-            Trainable::Layers,
-            Trainable::Top(index(self.layers)),
-            Trainable::Head,
-            Trainable::Lora,
-        ];
+        let all =
+            [Trainable::All, Trainable::Layers, Trainable::Top(index(self.layers)), Trainable::Head, Trainable::Lora];
         let trainable = choice("cloze_train_options.trainable", self.trainable, &all)?;
         match (trainable, self.layers) {
             (Trainable::Top(_), _) | (_, 0) => Ok(trainable),

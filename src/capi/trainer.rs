@@ -18,7 +18,7 @@ use super::{
     CLOZE_METRICS, cloze_call_options, cloze_cancel, cloze_dataset, cloze_error, cloze_metric, cloze_model,
     cloze_status, cloze_train_options,
 };
-use crate::engine::{FitEvent, FitRun, Record, Objective, Trainer};
+use crate::engine::{FitEvent, FitRun, Objective, Record, Trainer};
 use crate::error::{Error, Result, Status};
 
 /// One call at a time; a panic within one leaves it to be freed only.
@@ -217,9 +217,9 @@ pub unsafe extern "C" fn cloze_trainer_fit(
             let out = optional(result, |result| Struct::new("result", result.cast_mut()))?;
             let cancel = flag(own.cancel);
             let mut news = cloze_train_event::NONE;
-            let mut observe = own.observe.map(|observe| {
-                move |event: &FitEvent<'_>| news.tell(event, |news| observe(own.user, news)) == 0
-            });
+            let mut observe = own
+                .observe
+                .map(|observe| move |event: &FitEvent<'_>| news.tell(event, |news| observe(own.user, news)) == 0);
             let observe = observe.as_mut().map(|observe| observe as &mut dyn FnMut(&FitEvent<'_>) -> bool);
             let fitted = trainer.fit(&train, dev.as_deref(), FitRun { cancel: cancel.as_ref(), observe })?;
             let (best_step, best_value) = fitted.best.unwrap_or_default();
