@@ -184,6 +184,13 @@ pub fn fit<D: Ops>(
 ) -> Result<()> {
     let lengths: Vec<usize> = train.items.iter().map(|item| item.tokens.ids.len()).collect();
     let total = total_steps(course, &lengths)?;
+    if let (Some(Record::Step(step)), Some(dev)) = (position.history.last().cloned(), &mut dev) {
+        // a call that was stopped between a step and its evaluation left that to this one
+        let last = position.step == total;
+        if step.step == position.step && course.evaluate.is_due(position.step, position.batch == 0, last) {
+            evaluate(device, learner, optimizer, course, position, step.epoch, dev, judge, observe)?;
+        }
+    }
     while position.epoch < course.epochs && position.step < total && !position.stopped {
         let batches = course.plan.batches(&lengths, position.epoch)?;
         let groups = batches.len().div_ceil(course.accumulation as usize);
@@ -205,12 +212,12 @@ pub fn fit<D: Ops>(
             let record = StepRecord { step: position.step, epoch, loss, learning_rate, gradient_norm };
             position.history.push(Record::Step(record));
             let (examples, seconds) = (group.iter().map(Vec::len).sum(), begun.elapsed().as_secs_f64());
-            observe(Moment::Step { record: &record, total, examples, seconds }, learner, optimizer, position)?;
-
             let ends = position.batch as usize == batches.len();
             if ends {
                 (position.epoch, position.batch) = (position.epoch + 1, 0);
             }
+            observe(Moment::Step { record: &record, total, examples, seconds }, learner, optimizer, position)?;
+
             let last = position.step == total;
             if let (Some(dev), true) = (&mut dev, course.evaluate.is_due(position.step, ends, last)) {
                 evaluate(device, learner, optimizer, course, position, epoch, dev, judge, observe)?;

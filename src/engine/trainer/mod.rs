@@ -100,7 +100,7 @@ impl Trainer {
         let trainer_config = bert.config().clone();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
         memory::plan(&trainer_config, &load, options.memory)?;
-        let passes = Passes { tokens: usize::MAX, keep: Keep::Everything };
+        let passes = Passes { tokens: memory::TOKENS, keep: Keep::Everything };
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
