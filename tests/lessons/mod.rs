@@ -289,9 +289,9 @@ fn adapters_and_named_heads_share_a_base<L: Learning>(library: &L) {
     let adapted = library.adapt(&model, &adapter).unwrap();
     assert_eq!(library.classify(&adapted, &inputs()).unwrap(), taught);
     assert_eq!(library.classify(&model, &inputs()).unwrap(), plain);
-    let merged = library.classify(&library.open(&merged).unwrap(), &inputs()).unwrap();
-    merged.iter().zip(&taught).for_each(|(&value, &expected)| close(value, f64::from(expected)));
-    fails(library.adapt(&model, folder.path()).map(|_| ()), 7, "adapter_config.json");
+    let alike = library.classify(&library.open(&merged).unwrap(), &inputs()).unwrap();
+    alike.iter().zip(&taught).for_each(|(&value, &expected)| close(value, f64::from(expected)));
+    fails(library.adapt(&model, &merged).map(|_| ()), 7, "adapter_config.json");
 
     // A head with a name stands beside the folder's own.
     let named = TrainOptions { trainable: Trainable::Head, head: "animals".to_owned(), labels: labels(), ..options() };
@@ -360,7 +360,8 @@ fn checkpoints_are_taken_up<L: Learning>(library: &L) {
     let other = TrainOptions { seed: 8, ..with("lost") };
     let mut other = library.trainer(&model, &other, Some(&train)).unwrap();
     fails(library.resume(&mut other, &folder.path().join("lost")), 1, "seed");
-    fails(library.resume(&mut other, &folder.path().join("nowhere")), 7, "nowhere");
+    fails(library.resume(&mut other, &folder.path().join("nowhere")), 4, "nowhere");
+    fails(library.resume(&mut other, &path("tests/golden")), 7, "checkpoint");
     assert_eq!(library.standing(&other).unwrap().steps, 0);
 }
 
@@ -437,7 +438,9 @@ fn every_objective_learns<L: Learning>(library: &L) {
     for (name, objective, measured, examples) in cases {
         let model = library.open(&path("tests/golden").join(name)).unwrap();
         let data = library.data(&examples).unwrap();
-        let own = TrainOptions { objective, trainable: Trainable::All, epochs: 5, ..options() };
+        // Small steps without noise: the loss of a few examples can only fall.
+        let (trainable, dropout) = (Trainable::All, Some(0.0));
+        let own = TrainOptions { objective, trainable, dropout, epochs: 8, learning_rate: 5e-4, ..options() };
         let labels_from = if name == "token" { None } else { Some(&data) };
         let mut trainer = library.trainer(&model, &own, labels_from).unwrap();
         let before = library.evaluate(&mut trainer, &data).unwrap();
