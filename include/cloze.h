@@ -715,8 +715,7 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_OBJECTIVE_TAG 4u           /* a label for each word, TAGS, or for each token, TOKENS */
 #define CLOZE_OBJECTIVE_ANSWER 5u        /* where the answer stands, ANSWER */
 #define CLOZE_OBJECTIVE_MASKED_LM 6u     /* words for masks, TOKENS */
-#define CLOZE_OBJECTIVE_NEXT_SENTENCE 7u /* whether the second text follows, LABEL: 0 where it does, 1 where not */
-#define CLOZE_OBJECTIVE_PRETRAIN 8u      /* the sum of the last two */
+#define CLOZE_OBJECTIVE_NEXT_SENTENCE 7u /* whether the second text follows, LABEL: "0" where it does, else "1" */
 
 /* What trains. The head always does, and except with LoRA the pooler that it stands on. */
 #define CLOZE_TRAINABLE_ALL 0u

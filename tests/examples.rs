@@ -8,6 +8,7 @@ mod oracle;
 use std::process::Command;
 
 use built::{Programs, path, present, run};
+use cloze::engine::{Input, Model, OpenOptions, Run, Task, TextOptions};
 use oracle::Expected;
 
 const SENTENCES: [&str; 2] = ["the cat sees the bird", "Anna walks to the RIVER with John."];
@@ -59,12 +60,44 @@ fn score_prints_the_likelier_sentence() {
     assert!(printed.ends_with(&format!("likelier: {likelier}\n")), "{printed}");
 }
 
+/// Sentences that it was taught come back with their intent, from a model that begins with random numbers.
+#[test]
+fn intents_learns_saves_and_answers() {
+    let taught = [
+        ("play some jazz", "music"),
+        ("will it rain tomorrow", "weather"),
+        ("wake me up at seven", "alarm"),
+        ("book a flight to paris", "travel"),
+        ("stop the music", "music"),
+        ("is a storm coming", "weather"),
+    ];
+    let programs = Programs::new();
+    let out = programs.folder().join("intents-model");
+    let mut program = example(&programs, "intents");
+    program.arg(path("tests/golden/bare")).arg(&out).args(taught.map(|(sentence, _)| sentence));
+    let printed = run(&mut program);
+    assert_eq!(printed.lines().count(), taught.len(), "{printed}");
+    for (line, (sentence, intent)) in printed.lines().zip(taught) {
+        assert!(line.starts_with(intent) && line.ends_with(sentence), "{line:?}, expected {intent}");
+    }
+    // What it saved is a model folder that answers the same.
+    let model = Model::open(&out, &OpenOptions::default()).unwrap();
+    assert_eq!(model.labels(), ["alarm", "music", "travel", "weather"]);
+    let input = [Input::Text(taught[0].0)];
+    let encoded = model.encode(&input, Task::Classify, &TextOptions::default()).unwrap();
+    let music = model.classify(&encoded, Run::default()).unwrap()[0][1];
+    assert!(printed.starts_with(&format!("music    {music:.2}  ")), "{music}: {printed}");
+}
+
 #[test]
 fn errors_end_a_program_with_a_message() {
     let programs = Programs::new();
-    for (name, arguments) in
-        [("embed", &["nowhere", "a"][..]), ("fill", &["nowhere", "a"]), ("score", &["nowhere", "a", "b"])]
-    {
+    for (name, arguments) in [
+        ("embed", &["nowhere", "a"][..]),
+        ("fill", &["nowhere", "a"]),
+        ("score", &["nowhere", "a", "b"]),
+        ("intents", &["nowhere", "nowhere-else", "a"]),
+    ] {
         let output = example(&programs, name).args(arguments).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");

@@ -595,7 +595,7 @@ fn train_options_that_mean_nothing() {
     let names = [c"cat".as_ptr(), c"cat".as_ptr()];
     let cases = [
         (cloze_train_options { size: 7, ..usual() }, "cloze_train_options.size: 7"),
-        (cloze_train_options { objective: 9, ..usual() }, "cloze_train_options.objective: 9, expected 0 to 8"),
+        (cloze_train_options { objective: 9, ..usual() }, "cloze_train_options.objective: 9, expected 0 to 7"),
         (cloze_train_options { trainable: 5, ..usual() }, "cloze_train_options.trainable: 5, expected 0 to 4"),
         (cloze_train_options { layers: 1, ..usual() }, "cloze_train_options.layers: 1"),
         (cloze_train_options { trainable: CLOZE_TRAINABLE_TOP, ..usual() }, "the top 0 layers"),

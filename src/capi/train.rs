@@ -14,10 +14,9 @@ pub const CLOZE_OBJECTIVE_TAG: u32 = 4;
 pub const CLOZE_OBJECTIVE_ANSWER: u32 = 5;
 pub const CLOZE_OBJECTIVE_MASKED_LM: u32 = 6;
 pub const CLOZE_OBJECTIVE_NEXT_SENTENCE: u32 = 7;
-pub const CLOZE_OBJECTIVE_PRETRAIN: u32 = 8;
 
 /// By their numbers in C; 0 is what the call says.
-pub(super) const OBJECTIVES: [Option<Objective>; 9] = [
+pub(super) const OBJECTIVES: [Option<Objective>; 8] = [
     None,
     Some(Objective::Classify),
     Some(Objective::MultiLabel),
@@ -26,7 +25,6 @@ pub(super) const OBJECTIVES: [Option<Objective>; 9] = [
     Some(Objective::Span),
     Some(Objective::MaskedLm),
     Some(Objective::NextSentence),
-    Some(Objective::Pretraining),
 ];
 
 pub const CLOZE_TRAINABLE_ALL: u32 = 0;

@@ -49,6 +49,21 @@ pub enum ItemTarget {
     },
 }
 
+impl ItemTarget {
+    /// For messages.
+    pub fn name(&self) -> String {
+        match self {
+            Self::None => "no target".to_owned(),
+            Self::Label(_) => "one label".to_owned(),
+            Self::Labels(_) => "a list of labels".to_owned(),
+            Self::Numbers(numbers) => format!("{} numbers", numbers.len()),
+            Self::Tags(_) => "a label for each token".to_owned(),
+            Self::Span { .. } => "an answer".to_owned(),
+            Self::Pretraining { .. } => "the words of masked tokens and what is next".to_owned(),
+        }
+    }
+}
+
 /// How examples become items.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {

@@ -43,6 +43,35 @@ impl Objective {
         }
     }
 
+    /// Fails with `InvalidInput` where an example has no target that this is learned from. `outputs` is the number of labels,
+    /// of numbers, or of words.
+    pub fn check(self, target: &ItemTarget, outputs: usize) -> Result<()> {
+        let word = |&id: &i32| id == IGNORED || usize::try_from(id).is_ok_and(|id| id < outputs);
+        let (fits, expected) = match (self, target) {
+            (Objective::Classify | Objective::NextSentence, ItemTarget::Label(_))
+            | (Objective::MultiLabel, ItemTarget::Labels(_))
+            | (Objective::Tag, ItemTarget::Tags(_))
+            | (Objective::Span, ItemTarget::Span { .. })
+            | (Objective::Pretraining, ItemTarget::Pretraining { .. }) => return Ok(()),
+            (Objective::Regress, ItemTarget::Numbers(numbers)) => (numbers.len() == outputs, format!("{outputs}")),
+            (Objective::MaskedLm, ItemTarget::Tags(ids)) => {
+                (ids.iter().all(word), format!("ids of words below {outputs}"))
+            }
+            (Objective::Classify, _) => (false, "a label".to_owned()),
+            (Objective::NextSentence, _) => (false, "label 0, is next, or 1".to_owned()),
+            (Objective::MultiLabel, _) => (false, "a list of labels".to_owned()),
+            (Objective::Regress, _) => (false, format!("{outputs} numbers")),
+            (Objective::Tag, _) => (false, "a label for each word".to_owned()),
+            (Objective::Span, _) => (false, "an answer in the second text".to_owned()),
+            (Objective::MaskedLm, _) => (false, "the words of masked tokens".to_owned()),
+            (Objective::Pretraining, _) => (false, "the words of masked tokens and what is next".to_owned()),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::input(format!("{}, expected {expected}", target.name()))),
+        }
+    }
+
     /// The head that is one dense layer, where there is one.
     pub fn dense_head(self) -> Option<HeadPart> {
         self.heads().iter().copied().find(|&head| head != HeadPart::MaskedLm)

@@ -383,7 +383,17 @@ fn every_objective_learns<L: Learning>(library: &L) {
         input: ExampleInput::Tokens(cloze::engine::Tokens { ids: ids.to_vec(), types: vec![0; ids.len()] }),
         target: Target::Ids(labels.to_vec()),
     };
-    let cases: [(&str, Objective, &str, Vec<Example>); 7] = [
+    let follows = |text: &str, pair: &str, label: &str| Example {
+        input: ExampleInput::Pair(text.to_owned(), pair.to_owned()),
+        target: Target::Label(label.to_owned()),
+    };
+    let cases: [(&str, Objective, &str, Vec<Example>); 8] = [
+        (
+            "pretraining",
+            Objective::NextSentence,
+            "accuracy",
+            vec![follows("anna sleeps.", "she is happy.", "0"), follows("a river", "of dogs", "1")],
+        ),
         (
             "bare",
             Objective::MultiLabel,
@@ -466,8 +476,26 @@ fn what_cannot_be_learned<L: Learning>(library: &L) {
     fails(library.evaluate(&mut trainer, &none), 1, "no examples");
     fails(library.evaluate_model(&model, None, &none), 1, "no examples");
     fails(library.accumulate(&mut trainer, &stranger), 3, "angry");
+    let unlabelled = Example { target: Target::None, ..lessons()[0].clone() };
+    let unlabelled = library.data(&[lessons()[1].clone(), unlabelled]).unwrap();
+    fails(library.fit(&mut trainer, &unlabelled, None, &mut observer), 3, "example 1: no target, expected a label");
+    fails(library.evaluate_model(&model, None, &unlabelled), 3, "example 1: no target, expected a label");
     assert!(observer.seen.is_empty());
     assert_eq!(library.standing(&trainer).unwrap().steps, 0);
+
+    // Words that the vocabulary lacks; and none at all, which is no loss and moves nothing.
+    let words = library.open(&path("tests/golden/pretraining")).unwrap();
+    let masked = |label: i32| {
+        let input = ExampleInput::Tokens(cloze::engine::Tokens { ids: vec![2, 4, 3], types: vec![0; 3] });
+        library.data(&[Example { input, target: Target::Ids(vec![-100, label, -100]) }]).unwrap()
+    };
+    let masked_lm = TrainOptions { objective: Objective::MaskedLm, ..options() };
+    let mut trainer_of_words = library.trainer(&words, &masked_lm, None).unwrap();
+    let start = library.parameters(&trainer_of_words).unwrap();
+    let mut fit = |label: i32| library.fit(&mut trainer_of_words, &masked(label), None, &mut Observer::default());
+    fails(fit(120), 3, "example 0: a label for each token, expected ids of words below 120");
+    assert_eq!(fit(-100).unwrap().steps, 4);
+    assert_eq!(library.parameters(&trainer_of_words).unwrap(), start);
     let metric = TrainOptions { metric: "beauty".to_owned(), ..options() };
     let mut metric = library.trainer(&model, &metric, Some(&train)).unwrap();
     fails(library.fit(&mut metric, &train, Some(&train), &mut observer), 1, "\"beauty\"");

@@ -18,7 +18,7 @@ use crate::bert::peft::LoraConfig;
 use crate::bert::{Bert, Config, HeadPart, Keep};
 use crate::device::Cpu;
 use crate::error::{Error, Result};
-use crate::train::encode::{self, Item};
+use crate::train::encode::Item;
 use crate::train::examples::Dataset;
 use crate::train::fit::{Examples, Position};
 use crate::train::init;
@@ -271,11 +271,11 @@ impl Trainer {
     }
 
     fn encode(&self, data: &Dataset) -> Result<Vec<Item>> {
-        encode::items(data, &self.encoding()?.borrow())
+        self.encoding()?.items(data)
     }
 
     fn encoding(&self) -> Result<evaluate::Encoding<'_>> {
-        evaluate::Encoding::new(&self.model, &self.labels, self.options.max_tokens)
+        evaluate::Encoding::new(&self.model, self.options.objective, &self.labels, self.options.max_tokens)
     }
 }
 
