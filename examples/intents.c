@@ -55,7 +55,7 @@ enum { LESSONS = sizeof lessons / sizeof *lessons };
 /* Told after every step of the training. */
 static int watch(void *user, const cloze_train_event *event) {
     (void)user;
-    if (event->kind == CLOZE_EVENT_STEP && (event->step % 10 == 0 || event->step == event->total))
+    if (event->kind == CLOZE_EVENT_STEP && (event->step % 50 == 0 || event->step == event->total))
         fprintf(stderr, "step %3.0f of %.0f, loss %.4f\n", (double)event->step, (double)event->total, event->loss);
     return 0; /* go on */
 }
@@ -77,7 +77,7 @@ static cloze_status teach(const char *folder, const char *out, cloze_error *erro
     cloze_train_options options = CLOZE_TRAIN_OPTIONS_INIT;
     options.trainable = CLOZE_TRAINABLE_TOP;
     options.layers = 2;
-    options.epochs = 20;
+    options.epochs = 60;
     options.learning_rate = 5e-4f;
     options.warmup = 0.1;
     cloze_fit_options run = CLOZE_FIT_OPTIONS_INIT;
