@@ -373,6 +373,40 @@ fn macro_of(name: &str) -> String {
     format!("{}_INIT", name.to_uppercase())
 }
 
+/// Macros, types and functions of a header without its comments, white space made plain.
+fn items(header: &str) -> Vec<String> {
+    let (mut items, mut item, mut depth) = (Vec::new(), String::new(), 0);
+    for line in declarations(header).lines().map(str::trim) {
+        if line.is_empty() || line == "extern \"C\" {" || (depth == 0 && line == "}") {
+            continue;
+        }
+        item.push_str(&line.split_whitespace().collect::<Vec<_>>().join(" "));
+        item.push(' ');
+        depth += line.matches('{').count() as i32 - line.matches('}').count() as i32;
+        let ends = if item.starts_with('#') { !line.ends_with('\\') } else { line.ends_with([';', '}']) };
+        if ends && depth == 0 {
+            items.push(std::mem::take(&mut item).trim_end().to_owned());
+        }
+    }
+    items
+}
+
+/// Structs may have grown at their tail, and their initialisers with them; all else is as it was.
+#[test]
+fn nothing_that_was_promised_has_changed() {
+    let promised = fs::read_to_string(path("tests/abi/cloze-0.1.0.h")).unwrap();
+    let (promised, now) = (items(&promised), items(&header()));
+    assert!(promised.len() > 120 && promised.iter().any(|item| item.starts_with("typedef struct cloze_info { ")));
+    for item in promised {
+        let kept = match item.rsplit_once("} cloze_") {
+            Some((fields, _)) if item.starts_with("typedef struct ") => now.iter().any(|new| new.starts_with(fields)),
+            _ if item.contains("_INIT {") => continue,
+            _ => now.contains(&item),
+        };
+        assert!(kept, "changed or gone: {item}");
+    }
+}
+
 /// A program built with a header whose structs are shorter, and one whose structs are longer, run with this library.
 #[test]
 fn clients_of_other_versions_get_right_answers() {
