@@ -200,7 +200,7 @@ CLOZE_API cloze_status cloze_model_open_memory(const cloze_file *files, size_t f
                                                const cloze_open_options *options, cloze_model **model,
                                                cloze_error *error);
 
-/* Ends the model, its threads and its mappings. No call on it may be running.
+/* Ends the model, and with the last that uses them its threads and mappings. No call on it may be running.
  * @since 0.1.0 */
 CLOZE_API void cloze_model_close(cloze_model *model);
 
@@ -838,7 +838,7 @@ CLOZE_API cloze_status cloze_trainer_label(const cloze_trainer *trainer, uint32_
                                            size_t *size, cloze_error *error);
 
 /* Most metrics that one evaluation gives. */
-#define CLOZE_METRICS 32
+#define CLOZE_MAX_METRICS 32
 
 /* The "loss", or a fraction of 1: "accuracy", "macro_f1", "spearman" ...; NaN where it is not defined. The layout never
  * changes.
@@ -913,7 +913,7 @@ CLOZE_API cloze_status cloze_trainer_fit(cloze_trainer *trainer, const cloze_dat
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_resume(cloze_trainer *trainer, const char *folder, cloze_error *error);
 
-/* Metrics of the parameters as they are. Room for CLOZE_METRICS is needed; count tells how many were written. Of the
+/* Metrics of the parameters as they are. Room for CLOZE_MAX_METRICS is needed; count tells how many were written. Of the
  * options, text and max_tokens are 0: the trainer's count.
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_evaluate(const cloze_trainer *trainer, const cloze_dataset *data,
@@ -1006,7 +1006,7 @@ CLOZE_API cloze_status cloze_model_head(const cloze_model *model, uint32_t head,
                                         size_t *size, cloze_error *error);
 
 /* Metrics of a model on examples. The objective is CLOZE_OBJECTIVE_..., or 0 for what its head was trained for. Room for
- * CLOZE_METRICS is needed; count tells how many were written. Of the options, text is 0; examples are cut as in training.
+ * CLOZE_MAX_METRICS is needed; count tells how many were written. Of the options, text is 0; examples are cut as in training.
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_model_evaluate(const cloze_model *model, uint32_t objective, const cloze_dataset *data,
                                             const cloze_call_options *options, cloze_metric *metrics, size_t capacity,

@@ -667,7 +667,7 @@ fn sizes_of_training_that_are_wrong() {
     refused(CLOZE_BUFFER_TOO_SMALL, "metrics: capacity 0, needed 32", |e| {
         let mut needed = 0;
         let status = unsafe { cloze_trainer_evaluate(trainer, dataset, null(), null_mut(), 0, &mut needed, e) };
-        assert_eq!(needed, CLOZE_METRICS);
+        assert_eq!(needed, CLOZE_MAX_METRICS);
         status
     });
     let options = cloze_call_options { max_tokens: 5, ..defaults() };
@@ -694,6 +694,28 @@ fn sizes_of_training_that_are_wrong() {
     refused(wrong, "cloze_fit_options.reserved: 1", |e| unsafe {
         cloze_trainer_fit(trainer, dataset, null(), &options, null_mut(), e)
     });
+}
+
+/// Structs that the library fills are as long as their caller says.
+#[test]
+fn shorter_and_longer_results_are_filled_as_far_as_they_go() {
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Longer(cloze_trainer_state, [u64; 2]);
+    let training = Training::new();
+    let ask = |size: usize| {
+        let mut state = Longer(defaults(), [7; 2]);
+        state.0.epochs = 5.0;
+        state.0.size = size as u32;
+        // SAFETY: a live local of at least that size.
+        let status = unsafe { cloze_trainer_info(training.trainer, &mut state.0, null_mut()) };
+        assert_eq!((status, state.0.size as usize, state.0.labels), (CLOZE_OK, size, 2));
+        (state.0.parameters > 0, state.0.epochs, state.1)
+    };
+    let known = size_of::<cloze_trainer_state>();
+    assert_eq!(ask(16), (false, 5.0, [7, 7]));
+    assert_eq!(ask(known), (true, 0.0, [7, 7]));
+    assert_eq!(ask(known + 8), (true, 0.0, [0, 7]));
 }
 
 /// The observer runs within a call on its trainer: it may ask any model, and read any dataset, but not the trainer.

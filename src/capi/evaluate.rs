@@ -11,7 +11,7 @@ use super::train::OBJECTIVES;
 use super::{cloze_call_options, cloze_dataset, cloze_error, cloze_model, cloze_status};
 use crate::engine::Metrics;
 
-pub const CLOZE_METRICS: usize = 32;
+pub const CLOZE_MAX_METRICS: usize = 32;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn cloze_model_evaluate(
             let data = examples("data", data)?;
             let (max_tokens, watch) = cloze_call_options::take_for_examples(options)?;
             let out = Array::new("metrics", metrics, capacity, count)?;
-            out.reserve(CLOZE_METRICS)?;
+            out.reserve(CLOZE_MAX_METRICS)?;
             let objective = objective.map_or_else(|| model.objective(), Ok)?;
             let found = watch.run(|run| model.evaluate(objective, &data, max_tokens, run))?;
             out.write(&[cloze_metric::all(&found.metrics)])

@@ -15,7 +15,7 @@ use super::options::{Sized32, read, reserved};
 use super::outputs::{Array, Struct, Text, Value, field};
 use super::train::OBJECTIVES;
 use super::{
-    CLOZE_METRICS, cloze_call_options, cloze_cancel, cloze_dataset, cloze_error, cloze_metric, cloze_model,
+    CLOZE_MAX_METRICS, cloze_call_options, cloze_cancel, cloze_dataset, cloze_error, cloze_metric, cloze_model,
     cloze_status, cloze_train_options,
 };
 use crate::engine::{FitEvent, FitRun, Objective, Record, Trainer};
@@ -274,7 +274,7 @@ pub unsafe extern "C" fn cloze_trainer_evaluate(
                 return Err(Error::argument(what));
             }
             let out = Array::new("metrics", metrics, capacity, count)?;
-            out.reserve(CLOZE_METRICS)?;
+            out.reserve(CLOZE_MAX_METRICS)?;
             let found = watch.run(|run| trainer.evaluate(&data, run))?;
             out.write(&[cloze_metric::all(&found)])
         })
@@ -415,4 +415,43 @@ fn report(trainer: &Trainer) -> Result<Json> {
         "tensors": trainer.parameter_names()?.into_iter().map(tensor).collect::<Vec<_>>(),
         "history": trainer.position().history.iter().map(record).collect::<Vec<_>>(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capi::{CLOZE_INTERNAL, CLOZE_OK};
+    use crate::engine::{Model, OpenOptions, TrainOptions};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::ptr::null_mut;
+
+    /// A panic leaves a trainer in the middle of something: it is not used again, others of its model are.
+    #[test]
+    fn a_panic_spoils_one_trainer() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sequence");
+        let model = Model::open(&folder, &OpenOptions::default()).unwrap();
+        let options = TrainOptions::default();
+        let new = || {
+            let trainer = Mutex::new(Trainer::new(&model, &options, None).unwrap());
+            Box::into_raw(Box::new(cloze_trainer { objective: options.objective, trainer }))
+        };
+        let (spoilt, other) = (new(), new());
+        // SAFETY: made above, freed below.
+        unsafe {
+            let status = guard(null_mut(), || {
+                let _held = exclusive(spoilt)?;
+                panic!("in the middle");
+            });
+            assert_eq!(status, CLOZE_INTERNAL);
+            let message = exclusive(spoilt).err().map(|error| error.message().to_owned());
+            assert!(message.is_some_and(|message| message.ends_with("it can only be freed")));
+            let mut numbers =
+                cloze_trainer_state { size: size_of::<cloze_trainer_state>() as u32, ..std::mem::zeroed() };
+            assert_eq!(cloze_trainer_info(spoilt, &mut numbers, null_mut()), CLOZE_INTERNAL);
+            assert_eq!((numbers.parameters, cloze_trainer_info(other, &mut numbers, null_mut())), (0, CLOZE_OK));
+            assert!(numbers.parameters > 0);
+            assert!(catch_unwind(AssertUnwindSafe(|| cloze_trainer_free(spoilt))).is_ok());
+            cloze_trainer_free(other);
+        }
+    }
 }
