@@ -1,41 +1,57 @@
 //! What stands on the encoder: pooler, masked LM, next sentence, classifiers.
 
+use std::sync::Arc;
+
 use crate::device::{Device, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::linear::{Linear, Weight};
 use crate::ops::{Ops, layer_norm, linear};
 
+use super::adapter::pooler_module;
 use super::config::{Architecture, Config};
 use super::parameters::{Dense, Loader, Norm};
+use super::scope::HeadPart;
 
 /// A head, or why the checkpoint does not hold it: the first tensor that is missing.
 pub type Head<T> = std::result::Result<T, Error>;
 
-/// The heads of a checkpoint.
+/// The heads of a checkpoint. Parts are shared between models.
 pub struct Heads<D: Device> {
     /// tanh(dense) of the `[CLS]` row.
-    pub pooler: Head<Dense<D>>,
+    pub pooler: Head<Arc<Dense<D>>>,
     /// Words for masked places.
-    pub masked_lm: Head<MaskedLm<D>>,
+    pub masked_lm: Head<Arc<MaskedLm<D>>>,
     /// Whether the second text follows the first; on the pooler.
-    pub next_sentence: Head<Dense<D>>,
+    pub next_sentence: Head<Arc<Dense<D>>>,
     /// Labels of a text; on the pooler.
-    pub sequence: Head<Dense<D>>,
+    pub sequence: Head<Arc<Dense<D>>>,
     /// Labels of each token.
-    pub token: Head<Dense<D>>,
+    pub token: Head<Arc<Dense<D>>>,
+    /// First and last token of an answer.
+    pub span: Head<Arc<Dense<D>>>,
 }
 
 /// The masked-LM head: logits = decoder · LN(act(dense · h)) + bias.
 pub struct MaskedLm<D: Device> {
     /// H → E
-    transform: Dense<D>,
-    norm: Norm<D>,
+    pub(super) transform: Dense<D>,
+    pub(super) norm: Norm<D>,
     /// `[V, E]`, unless it is the word embeddings.
-    decoder: Option<Weight<D>>,
+    pub(super) decoder: Option<Weight<D>>,
     /// `[1, V]`
-    bias: Tensor<D>,
-    activation: Activation,
+    pub(super) bias: Tensor<D>,
+    pub(super) activation: Activation,
+    pub(super) names: MaskedLmNames,
+}
+
+/// Canonical names of the head's tensors.
+#[derive(Clone)]
+pub(super) struct MaskedLmNames {
+    pub transform: &'static str,
+    pub norm: &'static str,
+    pub decoder: &'static str,
+    pub bias: String,
 }
 
 impl<D: Ops> Heads<D> {
@@ -43,12 +59,8 @@ impl<D: Ops> Heads<D> {
     /// tensor of the wrong shape is one now.
     pub fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
         let hidden = config.hidden;
-        let pooler = match config.architecture {
-            Architecture::Bert => "pooler.dense",
-            Architecture::Albert => "pooler",
-        };
         let classifier = optional(loader.dense("classifier", hidden, config.labels.len()))?;
-        let pooler = optional(loader.dense(pooler, hidden, hidden))?;
+        let pooler = optional(loader.dense(pooler_module(config.architecture), hidden, hidden))?;
         let (sequence, token) = assign_classifier(classifier, config, pooler.is_ok());
         Ok(Self {
             pooler,
@@ -61,17 +73,53 @@ impl<D: Ops> Heads<D> {
             },
             sequence,
             token,
+            span: optional(loader.dense("qa_outputs", hidden, 2))?,
         })
+    }
+
+    /// A head that is one dense layer.
+    pub fn dense(&self, part: HeadPart) -> Result<&Dense<D>> {
+        let head = match part {
+            HeadPart::NextSentence => &self.next_sentence,
+            HeadPart::Sequence => &self.sequence,
+            HeadPart::Token => &self.token,
+            HeadPart::Span => &self.span,
+            HeadPart::MaskedLm => return Err(Error::internal("the masked-LM head is not one layer")),
+        };
+        head.as_deref().map_err(Clone::clone)
+    }
+
+    /// Its place, to write; none for the masked-LM head.
+    pub(super) fn dense_mut(&mut self, part: HeadPart) -> Option<&mut Head<Arc<Dense<D>>>> {
+        match part {
+            HeadPart::NextSentence => Some(&mut self.next_sentence),
+            HeadPart::Sequence => Some(&mut self.sequence),
+            HeadPart::Token => Some(&mut self.token),
+            HeadPart::Span => Some(&mut self.span),
+            HeadPart::MaskedLm => None,
+        }
+    }
+
+    /// Heads of the same parts.
+    pub fn share(&self) -> Self {
+        Self {
+            pooler: self.pooler.clone(),
+            masked_lm: self.masked_lm.clone(),
+            next_sentence: self.next_sentence.clone(),
+            sequence: self.sequence.clone(),
+            token: self.token.clone(),
+            span: self.span.clone(),
+        }
     }
 }
 
 /// Sequence and token classifiers have the same tensor names: `architectures` tells which it is, and where it is
 /// silent, a pooler tells of sequences.
 fn assign_classifier<D: Device>(
-    classifier: Head<Dense<D>>,
+    classifier: Head<Arc<Dense<D>>>,
     config: &Config,
     pooler: bool,
-) -> (Head<Dense<D>>, Head<Dense<D>>) {
+) -> (Head<Arc<Dense<D>>>, Head<Arc<Dense<D>>>) {
     let named = |part: &str| config.architectures.iter().any(|name| name.contains(part));
     let of_tokens = named("TokenClassification") || (!named("SequenceClassification") && !pooler);
     let other = |what: &str, is: &str| Err(Error::missing(format!("no {what} classifier: \"classifier\" is for {is}")));
@@ -94,6 +142,10 @@ impl<D: Ops> MaskedLm<D> {
         let (own, alias) = (format!("{root}.bias"), format!("{root}.decoder.bias"));
         // Tied models keep the bias under the head's own name; untied ones compute with the decoder's.
         let order = if tied { [own, alias] } else { [alias, own] };
+        let decoder = match config.architecture {
+            Architecture::Bert => "cls.predictions.decoder.weight",
+            Architecture::Albert => "predictions.decoder.weight",
+        };
         let bias = order.iter().find(|name| loader.weights.contains(name)).unwrap_or(&order[0]);
         Ok(Self {
             transform: loader.dense(transform, config.hidden, width)?,
@@ -101,9 +153,10 @@ impl<D: Ops> MaskedLm<D> {
             bias: loader.vector(bias, config.vocabulary)?,
             decoder: match tied {
                 true => None,
-                false => Some(loader.weight(&format!("{root}.decoder.weight"), config.vocabulary, width)?),
+                false => Some(loader.weight(decoder, config.vocabulary, width)?),
             },
             activation: config.activation,
+            names: MaskedLmNames { transform, norm, decoder, bias: bias.clone() },
         })
     }
 
@@ -118,9 +171,9 @@ impl<D: Ops> MaskedLm<D> {
 }
 
 /// A missing tensor makes the head absent; everything else is an error of the file.
-fn optional<T>(head: Result<T>) -> Result<Head<T>> {
+fn optional<T>(head: Result<T>) -> Result<Head<Arc<T>>> {
     match head {
         Err(error) if error.status() != crate::error::Status::Missing => Err(error),
-        head => Ok(head),
+        head => Ok(head.map(Arc::new)),
     }
 }

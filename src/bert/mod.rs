@@ -1,17 +1,31 @@
 //! The model as a page: configuration, parameters, encoder, heads.
 
+pub mod adapter;
+pub mod carried;
 pub mod config;
+pub mod config_out;
 mod encoder;
+mod head_training;
 mod heads;
 mod keys;
+mod layer;
+mod noise;
 mod parameters;
+pub mod peft;
+mod scope;
 pub mod sentence;
+mod trainable;
 
+pub use adapter::Adapter;
 pub use config::{Architecture, Config, Position, Problem};
-pub use encoder::{Encoder, See};
+pub use encoder::{Encoder, EncoderGradients, Keep, See, Start, Trace};
+pub use head_training::{DenseTrace, MaskedLmTrace, PoolerTrace};
 pub use heads::{Head, Heads, MaskedLm};
-pub use parameters::{Bias, Dense, Loader};
+pub use noise::{Noise, Site};
+pub use parameters::{Bias, Dense, Embeddings, Layer, Loader};
+pub use scope::{Gradients, HeadPart, Scope};
 pub use sentence::Sentence;
+pub use trainable::{Content, Named, of_dense};
 
 use crate::batch::{Batch, Selection};
 use crate::device::{Device, Tensor};
@@ -59,7 +73,10 @@ impl<D: Ops> Bert<D> {
     pub fn pooled(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
         let pooler = self.heads.pooler.as_ref().map_err(Clone::clone)?;
         let first = self.encoder.forward(device, batch, &Selection::first(batch))?;
-        apply(device, pooler, &first, Activation::Tanh)
+        match self.encoder.adapter().is_some_and(|adapter| adapter.pooler.is_some()) {
+            false => apply(device, pooler, &first, Activation::Tanh),
+            true => Ok(self.pool_saving(device, first, &[], None)?.0),
+        }
     }
 
     /// Next-sentence logits `[S, 2]`: column 0 is "follows", column 1 "does not".

@@ -3,6 +3,7 @@
 use crate::device::{Device, Tensor};
 use crate::dtype::DType;
 use crate::error::Result;
+use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
 use crate::ops::linear::{Linear, Weight};
 use crate::weights::Weights;
@@ -26,9 +27,12 @@ impl<D: Device> Dense<D> {
 
 /// A layer norm: γ and β `[1, H]`.
 pub struct Norm<D: Device> {
-    gamma: Tensor<D>,
-    beta: Tensor<D>,
-    epsilon: f32,
+    /// Scale.
+    pub gamma: Tensor<D>,
+    /// Shift.
+    pub beta: Tensor<D>,
+    /// Added to the variance.
+    pub epsilon: f32,
 }
 
 impl<D: Device> Norm<D> {
@@ -50,6 +54,13 @@ pub struct Embeddings<D: Device> {
     pub norm: Norm<D>,
     /// E → H; ALBERT only.
     pub projection: Option<Dense<D>>,
+}
+
+impl<D: Device> Embeddings<D> {
+    /// The tables as the embedding op takes them.
+    pub fn tables(&self) -> Tables<'_, D> {
+        Tables { word: &self.word, token_type: &self.token_type, position: self.position.as_ref() }
+    }
 }
 
 /// One transformer layer.
@@ -190,20 +201,21 @@ impl<D: Device> Loader<'_, D> {
     }
 }
 
-struct LayerNames {
-    query: String,
-    key: String,
-    value: String,
-    distance: String,
-    attention_output: String,
-    attention_norm: String,
-    intermediate: String,
-    output: String,
-    output_norm: String,
+/// Canonical names of a layer's modules; of `distance`, of the tensor.
+pub(super) struct LayerNames {
+    pub query: String,
+    pub key: String,
+    pub value: String,
+    pub distance: String,
+    pub attention_output: String,
+    pub attention_norm: String,
+    pub intermediate: String,
+    pub output: String,
+    pub output_norm: String,
 }
 
 impl LayerNames {
-    fn of(architecture: Architecture, group: usize, inner: usize) -> Self {
+    pub fn of(architecture: Architecture, group: usize, inner: usize) -> Self {
         match architecture {
             Architecture::Bert => {
                 let name = |part: &str| format!("encoder.layer.{group}.{part}");

@@ -149,6 +149,28 @@ impl Sentence {
     }
 }
 
+/// Paths within the model folder of every file that makes a sentence-transformers pipeline of it, except the encoder
+/// itself and its tokenizer; not all of them need to be there. `modules` are the bytes of `modules.json`.
+///
+/// Fails as [`Sentence::parse`] does on `modules.json`.
+pub fn files(modules: &[u8]) -> Result<Vec<String>> {
+    let modules = parse_modules(modules).map_err(|e| e.within("modules.json"))?;
+    let mut names = vec!["modules.json".to_owned(), "config_sentence_transformers.json".to_owned()];
+    for Module { kind, folder } in &modules {
+        match kind {
+            Kind::Transformer => {
+                names.extend(FAMILIES.map(|family| join(folder, &format!("sentence_{family}_config.json"))));
+            }
+            Kind::Dense => names.extend(["config.json", "model.safetensors"].map(|name| join(folder, name))),
+            Kind::Pooling | Kind::Normalize => names.push(join(folder, "config.json")),
+        }
+    }
+    Ok(names)
+}
+
+/// Families that a Transformer module's configuration has been named after.
+const FAMILIES: [&str; 7] = ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"];
+
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -264,7 +286,7 @@ impl<R: Fn(&str) -> Result<Option<Vec<u8>>>> Files<'_, R> {
 
     /// The first configuration file of a Transformer module, under any of the names it has had.
     fn encoder(&self, folder: &str) -> Result<Encoder> {
-        for family in ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"] {
+        for family in FAMILIES {
             let name = join(folder, &format!("sentence_{family}_config.json"));
             if let Some(encoder) = self.parse(&name, read_encoder)? {
                 return Ok(encoder);
@@ -284,7 +306,7 @@ impl<R: Fn(&str) -> Result<Option<Vec<u8>>>> Files<'_, R> {
     }
 }
 
-fn join(folder: &str, name: &str) -> String {
+pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 

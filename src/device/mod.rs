@@ -131,6 +131,12 @@ impl<D: Device, E: Element> Tensor<D, E> {
         device.clear(&mut self.buffer)
     }
 
+    /// Takes the shape and the values of `other`.
+    pub fn copy_from(&mut self, device: &D, other: &Self) -> Result<()> {
+        self.reshape(device, other.rows, other.cols)?;
+        device.copy(&other.buffer, &mut self.buffer, other.rows * other.cols)
+    }
+
     /// A copy in memory of its own.
     pub fn duplicate(&self, device: &D) -> Result<Self> {
         let mut copy = Self::new(device, self.rows, self.cols)?;

@@ -303,12 +303,12 @@ impl Inner {
         if let Some(id) = given {
             return Ok(id);
         }
-        let tokenizer = self.tokenizer.as_ref().map_err(|e| e.clone().within("mask token"))?;
+        let tokenizer = (*self.tokenizer).as_ref().map_err(|e| e.clone().within("mask token"))?;
         tokenizer.special().mask.ok_or_else(|| Error::missing("the tokenizer has no mask token"))
     }
 
     fn scored_positions(&self, item: &Item) -> Vec<usize> {
-        let template = |position: usize| match (&item.encoding, &self.tokenizer) {
+        let template = |position: usize| match (&item.encoding, &*self.tokenizer) {
             (Some(encoding), _) => encoding.special[position],
             (None, Ok(tokenizer)) => {
                 let special = tokenizer.special();
@@ -328,7 +328,7 @@ impl Inner {
                 |(word, text): (&Option<u32>, &Option<u8>)| word.map(|w| w + if *text == Some(1) { end } else { 0 });
             return Ok(encoding.words.iter().zip(&encoding.sequence).map(number).collect());
         }
-        let tokenizer = self.tokenizer.as_ref().map_err(|e| e.clone().within("words of token ids"))?;
+        let tokenizer = (*self.tokenizer).as_ref().map_err(|e| e.clone().within("words of token ids"))?;
         let Some(prefix) = tokenizer.subword_prefix() else {
             return Err(Error::unsupported("words of token ids: the tokenizer does not mark what continues a word"));
         };
@@ -348,7 +348,7 @@ impl Inner {
     /// decides it: its spelling is not as long as its stretch of text, or, where the vocabulary has no prefix for
     /// continuations, no space stands before it.
     fn labelled(&self, encoding: &Encoding, tagged: Vec<super::Tagged>, text: &str) -> Result<Vec<Labelled>> {
-        let tokenizer = self.tokenizer.as_ref().map_err(Clone::clone)?;
+        let tokenizer = (*self.tokenizer).as_ref().map_err(Clone::clone)?;
         let tokens = (0..encoding.len()).zip(tagged).filter(|(index, _)| !encoding.special[*index]);
         let label = |(index, tagged): (usize, super::Tagged)| {
             let (id, span) = (encoding.ids[index], encoding.offsets[index]);

@@ -127,7 +127,7 @@ impl Info {
             .filter_map(|(name, present)| present.then_some(name))
             .collect(),
             missing: model.missing(),
-            text_unavailable: model.tokenizer.as_ref().err().map(ToString::to_string),
+            text_unavailable: (*model.tokenizer).as_ref().err().map(ToString::to_string),
             threads: model.device.threads(),
             isa: model.device.isa().name(),
         }
@@ -193,7 +193,7 @@ impl Inner {
     /// Ids below this are words: those of the tokenizer, but never more than the model has rows for.
     pub(super) fn words(&self) -> usize {
         let rows = self.bert.config().vocabulary;
-        self.tokenizer.as_ref().map_or(rows, |t| t.size().min(rows))
+        (*self.tokenizer).as_ref().map_or(rows, |t| t.size().min(rows))
     }
 
     /// Labels of the classifier; none without one, whatever config.json lists.

@@ -112,7 +112,7 @@ impl Model {
 
     /// The text that goes before every input.
     fn prompt(&self, task: Task, name: Option<&str>) -> Result<&str> {
-        let Some(sentence) = &self.inner.sentence else {
+        let Some(sentence) = &*self.inner.sentence else {
             return match name {
                 None => Ok(""),
                 Some(name) => Err(Error::missing(format!("prompt \"{name}\": the folder has no prompts"))),

@@ -12,10 +12,15 @@
 //! # Ok::<(), cloze::error::Error>(())
 //! ```
 
+mod adapters;
 mod answers;
+mod evaluate;
 mod files;
+mod heads;
 mod info;
 mod input;
+mod save;
+mod trainer;
 
 pub use crate::bert::Problem;
 pub use crate::device::Bytes;
@@ -23,24 +28,36 @@ pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
 pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
+pub use crate::train::examples::{Dataset, Example, Source as ExampleInput, Target};
+pub use crate::train::files::{Column, Columns, Format, Header, Kind};
+pub use crate::train::fit::{EvaluationRecord, Every, Position, Record, StepRecord};
+pub use crate::train::labels::Labels;
+pub use crate::train::memory::Need;
+pub use crate::train::metrics::Metrics;
+pub use crate::train::metrics::confusion::Confusion;
+pub use crate::train::objective::Objective;
+pub use crate::train::schedule::Schedule;
 pub use crate::weights::{Report, StoredFile};
 pub use answers::{
     EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
     perplexity_of,
 };
+pub use evaluate::Evaluation;
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
+pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, TrainOptions, Trainable, Trainer};
 
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::bert::{Architecture, Bert, Bias, Config, Loader, Sentence, sentence};
+use crate::bert::{Architecture, Bert, Bias, Config, Loader, Scope, Sentence, sentence};
 use crate::device::Cpu;
 use crate::error::{Error, Result, Status};
 use crate::tasks::{Pipeline, Stage};
 use crate::text::{self, Tokenizer};
 use crate::weights::Weights;
-use files::Files;
+use files::{Files, Source};
+use heads::NamedHead;
 
 /// How a model is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,17 +72,41 @@ pub struct Model {
     inner: Arc<Inner>,
 }
 
+/// Parts are shared between a model and those made from it: by training, by an adapter, by another head.
 struct Inner {
     device: Cpu,
     bert: Bert<Cpu>,
+    /// Parts of `bert` that are not as the folder stores them.
+    changed: Scope,
+    /// Heads beside the folder's own.
+    heads: Vec<Arc<NamedHead>>,
     /// From hidden states to embeddings, as the folder says.
-    pipeline: Pipeline<Cpu>,
-    sentence: Option<Sentence>,
+    pipeline: Arc<Pipeline<Cpu>>,
+    sentence: Arc<Option<Sentence>>,
     /// Or why text cannot be read; token ids always can.
-    tokenizer: Result<Tokenizer>,
+    tokenizer: Arc<Result<Tokenizer>>,
     /// Most tokens of a text, special ones included.
     max_tokens: usize,
-    weights: Weights,
+    weights: Arc<Weights>,
+    source: Arc<Source>,
+}
+
+impl Inner {
+    /// A model of the same folder with other parameters or heads.
+    fn with(&self, bert: Bert<Cpu>, changed: Scope) -> Self {
+        Self {
+            device: self.device.clone(),
+            bert,
+            changed,
+            heads: self.heads.clone(),
+            pipeline: Arc::clone(&self.pipeline),
+            sentence: Arc::clone(&self.sentence),
+            tokenizer: Arc::clone(&self.tokenizer),
+            max_tokens: self.max_tokens,
+            weights: Arc::clone(&self.weights),
+            source: Arc::clone(&self.source),
+        }
+    }
 }
 
 impl Model {
@@ -90,7 +131,8 @@ impl Model {
             Some(modules) => Some(Sentence::parse(&modules, |name| files.read(name))?),
             None => None,
         };
-        let root = sentence.as_ref().map_or("", |s| s.transformer.as_str());
+        let root = sentence.as_ref().map_or_else(String::new, |s| s.transformer.clone());
+        let root = root.as_str();
         let place = |name: &str| files::join(root, name);
         let Some(config) = files.read(&place("config.json"))? else {
             return Err(Error::missing(format!("{}: no config.json", files.name())));
@@ -105,7 +147,19 @@ impl Model {
             sentence.as_ref().and_then(|s| s.max_seq_length),
         ];
         let max_tokens = stated.into_iter().flatten().fold(bert.config().max_positions, usize::min);
-        let inner = Inner { device, bert, pipeline, sentence, tokenizer, max_tokens, weights };
+        let heads = heads::load(&device, files, root, bert.config())?;
+        let inner = Inner {
+            device,
+            bert,
+            changed: Scope::default(),
+            heads,
+            pipeline: Arc::new(pipeline),
+            sentence: Arc::new(sentence),
+            tokenizer: Arc::new(tokenizer),
+            max_tokens,
+            weights: Arc::new(weights),
+            source: Arc::new(files.source(root)),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -126,12 +180,12 @@ impl Model {
 
     /// The tokenizer, or why the folder has none that can be used.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        self.inner.tokenizer.as_ref().map_err(Clone::clone)
+        (*self.inner.tokenizer).as_ref().map_err(Clone::clone)
     }
 
     /// The token with number `id`, as the vocabulary spells it.
     pub fn token(&self, id: u32) -> Option<&str> {
-        self.inner.tokenizer.as_ref().ok()?.token(id)
+        (*self.inner.tokenizer).as_ref().ok()?.token(id)
     }
 
     /// Names the tensor that holds NaN or an infinity, where that is why a result is not finite.

@@ -1,21 +1,25 @@
 //! Scaled dot-product attention within every sequence of a ragged batch, for rows that are asked for.
 //!
-//!   P[l, r] = softmaxᵣ((q_l · k_r + relative[l, r]) / √D)        y_l = Σᵣ P[l, r] v_r
+//!   P[l, r] = softmaxᵣ((q_l · k_r + relative[l, r]) / √D)        y_l = Σᵣ P[l, r] m[l, r] v_r
 //!
-//! The softmax is taken block by block of keys with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al.
-//! 2022), so memory holds one block of scores and never all of them. Blocks are cut from the start of each sequence: a
-//! sequence's result does not depend on its company.
+//! m is 1, or in training with dropout 0 or 1/(1 − p): weights are dropped after the softmax, and what is left is not
+//! normalised again.
 //!
 //! Relative positions (Shaw et al. 2018; Huang et al. 2020) as HuggingFace BERT has them: with e = table[l − r + P − 1],
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
 
-use super::activation::Activation;
-use super::gemm::{self, Ahead, DEPTH, Rows, Start};
-use super::shared::SharedRows;
+mod backward;
+mod forward;
+mod relative;
+#[cfg(test)]
+mod tests;
+
+use super::Accumulate;
+use super::dropout::{Draw, Dropout};
 use crate::batch::Selection;
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
-use crate::simd::{Kernel, Simd, math};
+use crate::simd::Simd;
 
 /// H columns of a matrix, from `first` on.
 pub struct Columns<'a, D: Device> {
@@ -31,6 +35,16 @@ pub struct Relative<'a, D: Device> {
     pub table: &'a Tensor<D>,
     /// Whether keys meet the table too (`relative_key_query`).
     pub with_keys: bool,
+}
+
+/// Dropout of attention's weights: lane `r % 4` of philox(counter = [r / 4, row number, site | head << 16, step]) decides
+/// on the key at position `r` of the sequence, for the query whose row number is `first_row` + its row in the batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionDropout {
+    /// Where, when and how many. The site is below 2¹⁶.
+    pub dropout: Dropout,
+    /// Number of the batch's first row.
+    pub first_row: usize,
 }
 
 /// What attention reads. T token rows, R ≤ T asked for.
@@ -51,252 +65,182 @@ pub struct Inputs<'a, D: Device> {
     pub rows: &'a Selection,
     /// Relative positions, where the model has them.
     pub relative: Option<Relative<'a, D>>,
+    /// Dropout, in training.
+    pub dropout: Option<AttentionDropout>,
+}
+
+/// What the gradient needs of the forward pass.
+pub struct Saved<D: Device> {
+    /// `[R, A]`: ln Σᵣ e^score of every query and head.
+    pub log_sum_exp: Tensor<D>,
+}
+
+/// Where the gradients of query, key and value go; all overwritten.
+pub enum Gradients<'a, D: Device> {
+    /// `[T, 3H]`: query, key and value side by side, where every row is asked for.
+    Joined(&'a mut Tensor<D>),
+    /// The queries of the rows asked for, and the keys and values of all.
+    Apart {
+        /// `[R, H]`
+        query: &'a mut Tensor<D>,
+        /// `[T, 2H]`: key and value side by side.
+        key_value: &'a mut Tensor<D>,
+    },
 }
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
-    /// Writes all of `y`.
-    fn attention_forward(&self, inputs: &Inputs<'_, Self>, y: &mut Tensor<Self>) -> Result<()>;
+    /// Writes all of `y`, and of `log_sum_exp` where it is given.
+    fn attention_forward(
+        &self,
+        inputs: &Inputs<'_, Self>,
+        y: &mut Tensor<Self>,
+        log_sum_exp: Option<&mut Tensor<Self>>,
+    ) -> Result<()>;
+
+    /// Writes all of `gradients` and adds to `table`.
+    fn attention_backward(
+        &self,
+        inputs: &Inputs<'_, Self>,
+        saved: &Saved<Self>,
+        y: &Tensor<Self>,
+        dy: &Tensor<Self>,
+        gradients: Gradients<'_, Self>,
+        table: Option<Accumulate<'_, Self>>,
+    ) -> Result<()>;
 }
 
 /// y `[R, H]` = attention of the rows asked for over their sequences. `y` takes that shape.
 pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> Result<()> {
-    let (tokens, asked) = (inputs.offsets.last().copied().unwrap_or(0), inputs.rows.len());
-    let fits = |c: &Columns<'_, D>, rows| c.tensor.rows() == rows && c.first + inputs.hidden <= c.tensor.cols();
-    let longest = inputs.offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    let table_fits = inputs
-        .relative
-        .as_ref()
-        .is_none_or(|r| r.table.cols() * inputs.heads == inputs.hidden && longest <= r.table.rows().div_ceil(2));
-    if !(fits(&inputs.query, asked)
-        && fits(&inputs.key, tokens)
-        && fits(&inputs.value, tokens)
-        && inputs.heads > 0
-        && inputs.hidden.is_multiple_of(inputs.heads)
-        && inputs.rows.offsets().len() == inputs.offsets.len()
-        && table_fits)
-    {
+    inputs.check()?;
+    y.reshape(device, inputs.rows.len(), inputs.hidden)?;
+    device.attention_forward(inputs, y, None)
+}
+
+/// [`forward`], to the bit, and what [`backward`] needs of it.
+pub fn forward_saving<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> Result<Saved<D>> {
+    inputs.check()?;
+    y.reshape(device, inputs.rows.len(), inputs.hidden)?;
+    let mut log_sum_exp = Tensor::new(device, inputs.rows.len(), inputs.heads)?;
+    device.attention_forward(inputs, y, Some(&mut log_sum_exp))?;
+    Ok(Saved { log_sum_exp })
+}
+
+/// The gradients of query, key and value (overwritten) and of the table of relative positions (added up; `None` where it
+/// is frozen or there is none), from `y` and `dy` `[R, H]`.
+pub fn backward<D: Op>(
+    device: &D,
+    inputs: &Inputs<'_, D>,
+    saved: &Saved<D>,
+    y: &Tensor<D>,
+    dy: &Tensor<D>,
+    mut gradients: Gradients<'_, D>,
+    table: Option<Accumulate<'_, D>>,
+) -> Result<()> {
+    inputs.check()?;
+    let (tokens, asked, hidden) = (inputs.tokens(), inputs.rows.len(), inputs.hidden);
+    if y.shape() != (asked, hidden) || dy.shape() != y.shape() || saved.log_sum_exp.shape() != (asked, inputs.heads) {
         return Err(Error::internal(format!(
-            "attention: {tokens} tokens in sequences of up to {longest}, {asked} rows asked for, hidden {} in {} heads",
-            inputs.hidden, inputs.heads
+            "attention backward of {asked} rows of {hidden}: y {:?}, dy {:?}, log-sum-exp {:?}",
+            y.shape(),
+            dy.shape(),
+            saved.log_sum_exp.shape()
         )));
     }
-    y.reshape(device, asked, inputs.hidden)?;
-    device.attention_forward(inputs, y)
-}
-
-/// Queries that one work item answers; bounds its memory and lets one long sequence feed many threads.
-const QUERIES: usize = 128;
-/// Keys whose scores exist at a time.
-const KEYS: usize = 128;
-
-impl Op for Cpu {
-    fn attention_forward(&self, inputs: &Inputs<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
-        let (asked, hidden) = y.shape();
-        if asked == 0 || hidden == 0 {
-            return Ok(());
+    if let Some(Accumulate(gradient)) = &table {
+        let table = inputs.relative.as_ref().map(|r| r.table.shape());
+        if table != Some(gradient.shape()) {
+            return Err(Error::internal(format!(
+                "attention backward: relative positions {table:?}, their gradient {:?}",
+                gradient.shape()
+            )));
         }
-        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..asked * hidden], hidden);
-        let groups = inputs.rows.offsets();
-        let items: Vec<(usize, usize, usize)> = (0..groups.len() - 1)
-            .flat_map(|sequence| (0..inputs.heads).map(move |head| (sequence, head)))
-            .flat_map(|(sequence, head)| {
-                (groups[sequence]..groups[sequence + 1]).step_by(QUERIES).map(move |first| (sequence, head, first))
-            })
-            .collect();
-        self.for_each(items.len(), |item| {
-            let (sequence, head, first) = items[item];
-            let count = QUERIES.min(groups[sequence + 1] - first);
-            self.isa().dispatch(Block { inputs, y: &y, sequence, head, first, count });
-        })
     }
+    match &mut gradients {
+        Gradients::Joined(all) if asked == tokens => all.reshape(device, tokens, 3 * hidden)?,
+        Gradients::Joined(_) => {
+            return Err(Error::internal(format!("attention backward: {asked} of {tokens} rows in one gradient")));
+        }
+        Gradients::Apart { query, key_value } => {
+            query.reshape(device, asked, hidden)?;
+            key_value.reshape(device, tokens, 2 * hidden)?;
+        }
+    }
+    device.attention_backward(inputs, saved, y, dy, gradients, table)
 }
 
-/// Some queries of one head in one sequence.
-struct Block<'a> {
-    inputs: &'a Inputs<'a, Cpu>,
-    y: &'a SharedRows<'a>,
-    sequence: usize,
-    head: usize,
-    /// First row of the queries, and their number.
-    first: usize,
-    count: usize,
-}
+impl<D: Device> Inputs<'_, D> {
+    /// Token rows, T.
+    fn tokens(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
 
-impl Kernel for Block<'_> {
-    type Output = ();
+    /// Columns of a head, D.
+    fn dim(&self) -> usize {
+        self.hidden / self.heads
+    }
 
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let dim = self.inputs.hidden / self.inputs.heads;
-        let keys = self.inputs.offsets[self.sequence]..self.inputs.offsets[self.sequence + 1];
-        let span = KEYS.min(keys.len()).next_multiple_of(gemm::width::<S>());
-        let padded = dim.next_multiple_of(gemm::width::<S>());
-        let mut scores = vec![0.0; self.count * span];
-        let mut sums = vec![0.0; self.count * padded];
-        let mut running = [Running::NONE; QUERIES];
-        for from in keys.clone().step_by(KEYS) {
-            let block = from..keys.end.min(from + KEYS);
-            self.score(s, block.clone(), &mut scores, span);
-            self.add_relative(s, block.clone(), &mut scores, span);
-            let scale = 1.0 / (dim as f32).sqrt();
-            for query in 0..self.count {
-                let row = &mut scores[query * span..][..block.len()];
-                let shrink = running[query].absorb(s, row, scale);
-                if from > keys.start {
-                    scale_row(s, &mut sums[query * padded..][..padded], shrink);
-                }
-            }
-            self.weigh(s, block, &scores, span, &mut sums, padded);
+    fn check(&self) -> Result<()> {
+        let (tokens, asked) = (self.tokens(), self.rows.len());
+        let fits = |c: &Columns<'_, D>, rows| c.tensor.rows() == rows && c.first + self.hidden <= c.tensor.cols();
+        let longest = self.offsets.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let table_fits = self
+            .relative
+            .as_ref()
+            .is_none_or(|r| r.table.cols() * self.heads == self.hidden && longest <= r.table.rows().div_ceil(2));
+        if !(fits(&self.query, asked)
+            && fits(&self.key, tokens)
+            && fits(&self.value, tokens)
+            && self.heads > 0
+            && self.hidden.is_multiple_of(self.heads)
+            && self.rows.offsets().len() == self.offsets.len()
+            && table_fits)
+        {
+            return Err(Error::internal(format!(
+                "attention: {tokens} tokens in sequences of up to {longest}, {asked} rows asked for, hidden {} in {} heads",
+                self.hidden, self.heads
+            )));
         }
-        for query in 0..self.count {
-            let sums = &mut sums[query * padded..][..padded];
-            scale_row(s, sums, 1.0 / running[query].total);
-            // SAFETY: every item has its own rows and head.
-            unsafe { self.y.row(self.first + query, self.head * dim, dim) }.copy_from_slice(&sums[..dim]);
+        let Some(AttentionDropout { dropout, first_row }) = &self.dropout else { return Ok(()) };
+        dropout.check()?;
+        Dropout::row_id(first_row.saturating_add(tokens))?;
+        if dropout.site >= 1 << 16 || self.heads > 1 << 16 {
+            return Err(Error::internal(format!(
+                "attention: dropout at site {} of {} heads, each at most 65536",
+                dropout.site, self.heads
+            )));
         }
+        Ok(())
     }
 }
 
-impl Block<'_> {
-    /// `scores[query, key] = q · k` for a block of keys.
-    #[inline(always)]
-    fn score<S: Simd>(&self, s: S, keys: std::ops::Range<usize>, scores: &mut [f32], span: usize) {
-        let (query, query_stride) = self.head_of(&self.inputs.query, self.first);
-        let (key, key_stride) = self.head_of(&self.inputs.key, keys.start);
-        let (dim, width) = (self.inputs.hidden / self.inputs.heads, gemm::width::<S>());
-        let mut panel = vec![0.0; DEPTH.min(dim) * width];
-        for column in (0..keys.len()).step_by(width) {
-            let columns = width.min(keys.len() - column);
-            for from in (0..dim).step_by(DEPTH) {
-                let depth = DEPTH.min(dim - from);
-                gemm::pack_rows(s, &key[column * key_stride + from..], key_stride, columns, depth, &mut panel);
-                let start = if from == 0 { Start::Zero } else { Start::Held };
-                // SAFETY: `forward` checked that the query matrix has `count` rows from `first` on; scores has `count`
-                // rows of `span`, a multiple of the panel's width; the panel was just packed to `depth` rows.
-                unsafe {
-                    let rows = Rows {
-                        count: self.count,
-                        a: query.as_ptr().add(from),
-                        a_stride: query_stride,
-                        c: scores.as_mut_ptr().add(column),
-                        c_stride: span,
-                    };
-                    gemm::multiply(s, rows, depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE);
-                }
-            }
-        }
-    }
-
-    /// `sums[query] += Σ weight[query, key] · v` for a block of keys.
-    #[inline(always)]
-    fn weigh<S: Simd>(
-        &self,
-        s: S,
-        keys: std::ops::Range<usize>,
-        weights: &[f32],
-        span: usize,
-        sums: &mut [f32],
-        padded: usize,
-    ) {
-        let (value, stride) = self.head_of(&self.inputs.value, keys.start);
-        let (dim, width) = (self.inputs.hidden / self.inputs.heads, gemm::width::<S>());
-        let mut panel = vec![0.0; keys.len() * width];
-        for column in (0..dim).step_by(width) {
-            let columns = width.min(dim - column);
-            gemm::pack_columns(s, &value[column..], stride, columns, keys.len(), &mut panel);
-            // SAFETY: weights has `count` rows of `span` ≥ keys.len(); sums has `count` rows of `padded`, a multiple of
-            // the panel's width; the panel was just packed to `keys.len()` rows.
-            unsafe {
-                let rows = Rows {
-                    count: self.count,
-                    a: weights.as_ptr(),
-                    a_stride: span,
-                    c: sums.as_mut_ptr().add(column),
-                    c_stride: padded,
-                };
-                gemm::multiply(s, rows, keys.len(), panel.as_ptr(), Start::Held, Activation::Identity, Ahead::NONE);
-            }
-        }
-    }
-
-    /// Adds what relative positions contribute to a block of scores.
-    #[inline(always)]
-    fn add_relative<S: Simd>(&self, s: S, keys: std::ops::Range<usize>, scores: &mut [f32], span: usize) {
-        let Some(relative) = &self.inputs.relative else { return };
-        let dim = self.inputs.hidden / self.inputs.heads;
-        let table = relative.table.buffer().as_slice();
-        let (query, query_stride) = self.head_of(&self.inputs.query, self.first);
-        let (key, key_stride) = self.head_of(&self.inputs.key, keys.start);
-        for index in 0..self.count {
-            let q = &query[index * query_stride..][..dim];
-            // The table's row for a key at the query's own place is P − 1; both rows count from the batch's start.
-            let middle = self.inputs.rows.rows()[self.first + index] + relative.table.rows() / 2;
-            for (offset, score) in scores[index * span..][..keys.len()].iter_mut().enumerate() {
-                let e = &table[(middle - keys.start - offset) * dim..][..dim];
-                *score += dot(s, q, e);
-                if relative.with_keys {
-                    *score += dot(s, &key[offset * key_stride..][..dim], e);
-                }
-            }
-        }
-    }
-
-    /// This head's columns from `row` on, and the distance between rows.
-    fn head_of<'a>(&self, columns: &Columns<'a, Cpu>, row: usize) -> (&'a [f32], usize) {
-        let dim = self.inputs.hidden / self.inputs.heads;
+impl<'a> Inputs<'a, Cpu> {
+    /// A head's columns from `row` on, and the distance between rows.
+    fn head(&self, columns: &Columns<'a, Cpu>, head: usize, row: usize) -> (&'a [f32], usize) {
         let stride = columns.tensor.cols();
-        (&columns.tensor.buffer().as_slice()[row * stride + columns.first + self.head * dim..], stride)
+        (&columns.tensor.buffer().as_slice()[row * stride + columns.first + head * self.dim()..], stride)
     }
-}
 
-/// Largest score so far and Σ e^(score − largest) of one query.
-#[derive(Clone, Copy)]
-struct Running {
-    largest: f32,
-    total: f32,
-}
-
-impl Running {
-    const NONE: Running = Running { largest: f32::NEG_INFINITY, total: 0.0 };
-
-    /// Turns scores into e^(scale·score − largest) and returns what earlier weights have to be multiplied by.
+    /// `factors[query, key]` = m of some keys of a sequence, numbered from its start, for `count` queries from row `first`
+    /// of the queries on; rows are `stride` apart. Nothing where no dropout is asked for.
     #[inline(always)]
-    fn absorb<S: Simd>(&mut self, s: S, scores: &mut [f32], scale: f32) -> f32 {
-        let factor = s.splat(scale);
-        let whole = scores.len() - scores.len() % S::LANES;
-        let (body, tail) = scores.split_at_mut(whole);
-        let end = s.load_tail(tail, f32::NEG_INFINITY);
-        let mut most = end;
-        for x in body.chunks_exact(S::LANES) {
-            most = s.max(most, s.load(x));
-        }
-        let largest = s.max_lane(most) * scale;
-        let before = self.largest;
-        self.largest = if largest > before { largest } else { before };
-        let shift = s.splat(-self.largest);
-        let mut total = s.zero();
-        for chunk in body.chunks_exact_mut(S::LANES) {
-            let weight = math::exp(s, s.fma(s.load(chunk), factor, shift));
-            s.store(chunk, weight);
-            total = s.add(total, weight);
-        }
-        let mut sum = s.sum(total);
-        if !tail.is_empty() {
-            s.store_tail(tail, math::exp(s, s.fma(end, factor, shift)));
-            sum += tail.iter().sum::<f32>();
-        }
-        let shrink = if before == f32::NEG_INFINITY { 0.0 } else { (before - self.largest).exp() };
-        self.total = self.total * shrink + sum;
-        shrink
+    fn draw(
+        &self,
+        head: usize,
+        first: usize,
+        count: usize,
+        keys: std::ops::Range<usize>,
+        factors: &mut [f32],
+        stride: usize,
+    ) {
+        let Some(AttentionDropout { dropout, first_row }) = &self.dropout else { return };
+        let draw = Draw::new(dropout, head as u16);
+        draw.fill(&self.rows.rows()[first..first + count], *first_row, keys, factors, stride);
     }
-}
 
-#[inline(always)]
-fn scale_row<S: Simd>(s: S, row: &mut [f32], factor: f32) {
-    for chunk in row.chunks_exact_mut(S::LANES) {
-        let scaled = s.mul(s.load(chunk), s.splat(factor));
-        s.store(chunk, scaled);
+    /// Whether weights are dropped.
+    fn drops(&self) -> bool {
+        self.dropout.is_some_and(|d| d.dropout.probability > 0.0)
     }
 }
 
@@ -311,123 +255,25 @@ fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
     s.sum(sum) + tail
 }
 
-#[cfg(test)]
-mod tests {
-    use ndarray::{Array2, s as cut};
-
-    use super::*;
-    use crate::batch::Batch;
-    use crate::ops::oracle::{self, numbers};
-
-    struct Case<'a> {
-        lengths: &'a [usize],
-        asked: Option<Vec<Vec<usize>>>,
-        heads: usize,
-        dim: usize,
-        relative: Option<bool>,
+impl Op for Cpu {
+    fn attention_forward(
+        &self,
+        inputs: &Inputs<'_, Cpu>,
+        y: &mut Tensor<Cpu>,
+        log_sum_exp: Option<&mut Tensor<Cpu>>,
+    ) -> Result<()> {
+        forward::run(self, inputs, y, log_sum_exp)
     }
 
-    /// The definition, one sequence and head at a time, in f64.
-    fn reference(case: &Case<'_>, qkv: &Array2<f64>, table: &Array2<f64>) -> Array2<f64> {
-        let (hidden, dim) = (case.heads * case.dim, case.dim);
-        let mut y = Array2::zeros((qkv.nrows(), hidden));
-        let mut start = 0;
-        for &length in case.lengths {
-            let rows = start..start + length;
-            for head in 0..case.heads {
-                let part = |which: usize| {
-                    let first = which * hidden + head * dim;
-                    qkv.slice(cut![rows.clone(), first..first + dim]).to_owned()
-                };
-                let (q, k, v) = (part(0), part(1), part(2));
-                let mut scores = q.dot(&k.t());
-                if let Some(with_keys) = case.relative {
-                    for l in 0..length {
-                        for r in 0..length {
-                            let e = table.row(l + table.nrows() / 2 - r);
-                            scores[[l, r]] += q.row(l).dot(&e);
-                            if with_keys {
-                                scores[[l, r]] += k.row(r).dot(&e);
-                            }
-                        }
-                    }
-                }
-                scores /= (dim as f64).sqrt();
-                for mut row in scores.rows_mut() {
-                    row.mapv_inplace(f64::exp);
-                    let total = row.sum();
-                    row /= total;
-                }
-                y.slice_mut(cut![rows.clone(), head * dim..(head + 1) * dim]).assign(&scores.dot(&v));
-            }
-            start += length;
-        }
-        y
-    }
-
-    fn agrees(cpu: &Cpu, case: &Case<'_>) {
-        let (hidden, places) = (case.heads * case.dim, *case.lengths.iter().max().unwrap() + 2);
-        let mut batch = Batch::new();
-        case.lengths.iter().for_each(|&n| batch.push(&vec![0; n], &vec![0; n]).unwrap());
-        let tokens = batch.tokens();
-        let rows = match &case.asked {
-            Some(positions) => Selection::positions(&batch, positions).unwrap(),
-            None => Selection::all(&batch),
-        };
-        let values: Vec<f32> = numbers(tokens * 3 * hidden, 1).iter().map(|v| v * 3.0).collect();
-        let table = numbers((2 * places - 1) * case.dim, 2);
-        let matrix = |v: &[f32], c: usize| Array2::from_shape_vec((v.len() / c, c), oracle::wide(v)).unwrap();
-        let expected = reference(case, &matrix(&values, 3 * hidden), &matrix(&table, case.dim));
-
-        let qkv = Tensor::from_host(cpu, &values, tokens, 3 * hidden).unwrap();
-        let mut query = Tensor::new(cpu, 0, 0).unwrap();
-        crate::ops::gather::forward(cpu, &qkv, rows.rows(), &mut query).unwrap();
-        let table = Tensor::from_host(cpu, &table, 2 * places - 1, case.dim).unwrap();
-        let mut y = Tensor::from_host(cpu, &vec![f32::NAN; rows.len() * hidden], rows.len(), hidden).unwrap();
-        let inputs = Inputs {
-            query: Columns { tensor: &query, first: 0 },
-            key: Columns { tensor: &qkv, first: hidden },
-            value: Columns { tensor: &qkv, first: 2 * hidden },
-            heads: case.heads,
-            hidden,
-            offsets: batch.offsets(),
-            rows: &rows,
-            relative: case.relative.map(|with_keys| Relative { table: &table, with_keys }),
-        };
-        forward(cpu, &inputs, &mut y).unwrap();
-        let y = y.to_host(cpu).unwrap();
-        for (index, &row) in rows.rows().iter().enumerate() {
-            // Scores reach 9·√D and are good to 2⁻²⁴ of that, so are the weights' exponents; values are below 3.
-            let tolerance = 2e-6 * (4.0 + (case.dim as f64).sqrt());
-            oracle::close(&y[index * hidden..][..hidden], &expected.row(row).to_vec(), tolerance);
-        }
-    }
-
-    #[test]
-    fn forward_agrees_with_the_definition() {
-        for cpu in oracle::cpus() {
-            for (heads, dim) in [(1, 1), (2, 5), (3, 8), (1, 17), (2, 64), (1, 300)] {
-                for relative in [None, Some(false), Some(true)] {
-                    agrees(&cpu, &Case { lengths: &[1, 7, 16, 33], asked: None, heads, dim, relative });
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn long_sequences_cross_blocks_of_keys_and_queries() {
-        for cpu in oracle::cpus() {
-            for relative in [None, Some(true)] {
-                agrees(&cpu, &Case { lengths: &[129, 3, 300], asked: None, heads: 2, dim: 12, relative });
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_rows_asked_for_are_answered() {
-        for cpu in oracle::cpus() {
-            let asked = Some(vec![vec![0, 4], vec![], vec![2], vec![0, 199]]);
-            agrees(&cpu, &Case { lengths: &[5, 9, 3, 200], asked, heads: 2, dim: 16, relative: Some(true) });
-        }
+    fn attention_backward(
+        &self,
+        inputs: &Inputs<'_, Cpu>,
+        saved: &Saved<Cpu>,
+        y: &Tensor<Cpu>,
+        dy: &Tensor<Cpu>,
+        gradients: Gradients<'_, Cpu>,
+        table: Option<Accumulate<'_, Cpu>>,
+    ) -> Result<()> {
+        backward::run(self, inputs, saved, y, dy, gradients, table)
     }
 }

@@ -1,7 +1,9 @@
-//! `y[t] = word[id t] + type[type t] + position[place of t in its sequence]`
+//! `y[t] = word[id t] + type[type t] + position[place of t in its sequence]`, and back: every row of a table collects the
+//! gradients of the tokens that used it.
 
 use super::linear::Weight;
 use super::shared::SharedRows;
+use super::{Accumulate, scatter};
 use crate::batch::Batch;
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
@@ -16,10 +18,28 @@ pub struct Tables<'a, D: Device> {
     pub position: Option<&'a Weight<D>>,
 }
 
+/// Gradients of the tables, each of its table's shape; `None` where the table is frozen.
+pub struct Gradients<'a, D: Device> {
+    /// `[V, E]`
+    pub word: Option<Accumulate<'a, D>>,
+    /// `[segments, E]`
+    pub token_type: Option<Accumulate<'a, D>>,
+    /// `[places, E]`
+    pub position: Option<Accumulate<'a, D>>,
+}
+
 /// What a device provides. Shapes and ids are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
     fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Self>, y: &mut Tensor<Self>) -> Result<()>;
+    /// Adds to the rows that the batch names; the order of the sums depends on the batch only.
+    fn embedding_backward(
+        &self,
+        batch: &Batch,
+        dy: &Tensor<Self>,
+        pad: Option<u32>,
+        gradients: Gradients<'_, Self>,
+    ) -> Result<()>;
 }
 
 /// y `[T, E]` = sum of the rows that the batch names. `y` takes that shape.
@@ -47,6 +67,39 @@ pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut
     device.embedding_forward(batch, tables, y)
 }
 
+/// dtable[row of t] += dy[t], for dy `[T, E]` and every table that is given.
+///
+/// `pad`: the row of the word table that gets no gradient (HuggingFace's `padding_idx`).
+pub fn backward<D: Op>(
+    device: &D,
+    batch: &Batch,
+    dy: &Tensor<D>,
+    pad: Option<u32>,
+    gradients: Gradients<'_, D>,
+) -> Result<()> {
+    let longest = (0..batch.sequences()).map(|s| batch.rows(s).len()).max().unwrap_or(0);
+    let needed = |ids: &[u32]| ids.iter().max().map_or(0, |&id| id as usize + 1);
+    for (name, table, rows) in [
+        ("word", &gradients.word, needed(batch.ids())),
+        ("token type", &gradients.token_type, needed(batch.types())),
+        ("position", &gradients.position, longest),
+    ] {
+        if let Some(Accumulate(table)) = table
+            && (table.rows() < rows || table.cols() != dy.cols())
+        {
+            return Err(Error::internal(format!(
+                "embedding backward: {name} gradient {:?}, expected {rows} rows or more of {}",
+                table.shape(),
+                dy.cols()
+            )));
+        }
+    }
+    if dy.rows() != batch.tokens() {
+        return Err(Error::internal(format!("embedding backward: {} rows of {} tokens", dy.rows(), batch.tokens())));
+    }
+    device.embedding_backward(batch, dy, pad, gradients)
+}
+
 impl Op for Cpu {
     fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
         let (rows, width) = y.shape();
@@ -66,6 +119,28 @@ impl Op for Cpu {
                 }
             }
         })
+    }
+
+    fn embedding_backward(
+        &self,
+        batch: &Batch,
+        dy: &Tensor<Cpu>,
+        pad: Option<u32>,
+        gradients: Gradients<'_, Cpu>,
+    ) -> Result<()> {
+        if let Some(word) = gradients.word {
+            let used = batch.ids().iter().enumerate().filter(|(_, id)| Some(**id) != pad);
+            scatter::add(self, used.map(|(row, &id)| (id as usize, row)).collect(), dy, word)?;
+        }
+        if let Some(token_type) = gradients.token_type {
+            let used = batch.types().iter().enumerate();
+            scatter::add(self, used.map(|(row, &segment)| (segment as usize, row)).collect(), dy, token_type)?;
+        }
+        if let Some(position) = gradients.position {
+            let used = (0..batch.sequences()).flat_map(|sequence| batch.rows(sequence).enumerate());
+            scatter::add(self, used.collect(), dy, position)?;
+        }
+        Ok(())
     }
 }
 
@@ -120,5 +195,88 @@ mod tests {
                 assert_eq!(error.status(), Status::InvalidInput, "{error}");
             }
         }
+    }
+
+    /// Three sequences that repeat ids, among them the pad id 0.
+    fn repeating() -> Batch {
+        let mut batch = Batch::new();
+        batch.push(&[3, 1, 3, 0, 6, 3], &[0, 0, 0, 1, 1, 1]).unwrap();
+        batch.push(&[6], &[0]).unwrap();
+        batch.push(&[0, 3, 2], &[1, 1, 0]).unwrap();
+        batch
+    }
+
+    #[test]
+    fn backward_agrees_with_the_derivative() {
+        let (batch, sizes) = (repeating(), [8, 2, 7]);
+        for width in [1, 7, 8, 9, 16, 17] {
+            let dy = numbers(10 * width, 9);
+            let tables = sizes.map(|rows| oracle::wide(&numbers(rows * width, rows as u64)));
+            let weighted = |tables: [&[f64]; 3], pad: Option<u32>| -> f64 {
+                let mut sum = 0.0;
+                for sequence in 0..batch.sequences() {
+                    for (place, row) in batch.rows(sequence).enumerate() {
+                        let (id, segment) = (batch.ids()[row], batch.types()[row] as usize);
+                        for i in 0..width {
+                            // a frozen row is a constant, whatever its value
+                            let word = if pad == Some(id) { 1.0 } else { tables[0][id as usize * width + i] };
+                            let y = word + tables[1][segment * width + i] + tables[2][place * width + i];
+                            sum += y * f64::from(dy[row * width + i]);
+                        }
+                    }
+                }
+                sum
+            };
+            for pad in [None, Some(0)] {
+                let [w, t, p] = &tables;
+                let slopes = [
+                    oracle::gradient(w, |w| weighted([w, t, p], pad)),
+                    oracle::gradient(t, |t| weighted([w, t, p], pad)),
+                    oracle::gradient(p, |p| weighted([w, t, p], pad)),
+                ];
+                for cpu in oracle::cpus() {
+                    let mut sums = sizes.map(|rows| {
+                        Tensor::from_host(&cpu, &numbers(rows * width, 20 + rows as u64), rows, width).unwrap()
+                    });
+                    let dy = Tensor::from_host(&cpu, &dy, 10, width).unwrap();
+                    let [w, t, p] = &mut sums;
+                    let gradients = Gradients {
+                        word: Some(Accumulate(w)),
+                        token_type: Some(Accumulate(t)),
+                        position: Some(Accumulate(p)),
+                    };
+                    backward(&cpu, &batch, &dy, pad, gradients).unwrap();
+                    for ((sum, slope), rows) in sums.iter().zip(&slopes).zip(sizes) {
+                        let held = numbers(rows * width, 20 + rows as u64);
+                        let expected: Vec<f64> = slope.iter().zip(held).map(|(d, h)| d + f64::from(h)).collect();
+                        oracle::close(&sum.to_host(&cpu).unwrap(), &expected, 1e-6); // at most six values below 1
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tables_too_small_for_the_batch_are_refused() {
+        let (cpu, batch) = (Cpu::new(1).unwrap(), repeating());
+        let zeros = |r, c| Tensor::<Cpu>::zeros(&cpu, r, c).unwrap();
+        let go = |dy: Tensor<Cpu>, [word, token_type, position]: [(usize, usize); 3]| {
+            let (mut w, mut t) = (zeros(word.0, word.1), zeros(token_type.0, token_type.1));
+            let mut p = zeros(position.0, position.1);
+            let gradients = Gradients {
+                word: Some(Accumulate(&mut w)),
+                token_type: Some(Accumulate(&mut t)),
+                position: Some(Accumulate(&mut p)),
+            };
+            backward(&cpu, &batch, &dy, None, gradients)
+        };
+        assert!(go(zeros(10, 4), [(7, 4), (2, 4), (6, 4)]).is_ok());
+        assert!(go(zeros(9, 4), [(7, 4), (2, 4), (6, 4)]).is_err());
+        assert!(go(zeros(10, 4), [(6, 4), (2, 4), (6, 4)]).is_err());
+        assert!(go(zeros(10, 4), [(7, 4), (1, 4), (6, 4)]).is_err());
+        assert!(go(zeros(10, 4), [(7, 4), (2, 4), (5, 4)]).is_err());
+        assert!(go(zeros(10, 4), [(7, 4), (2, 3), (6, 4)]).is_err());
+        let none = Gradients { word: None, token_type: None, position: None };
+        assert!(backward(&cpu, &batch, &zeros(10, 4), None, none).is_ok());
     }
 }

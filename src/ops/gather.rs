@@ -1,5 +1,6 @@
-//! `y[r] = x[rows r]`
+//! `y[r] = x[rows r]`, and back: a row that is named more than once collects the gradients of all its copies.
 
+use super::{Accumulate, scatter};
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
 
@@ -7,6 +8,8 @@ use crate::error::{Error, Result};
 pub trait Op: Device {
     /// Writes all of `y`.
     fn gather_forward(&self, x: &Tensor<Self>, rows: &[usize], y: &mut Tensor<Self>) -> Result<()>;
+    /// Adds to the named rows of `dx`; the order of the sums depends on `rows` only.
+    fn gather_backward(&self, dy: &Tensor<Self>, rows: &[usize], dx: Accumulate<'_, Self>) -> Result<()>;
 }
 
 /// y `[R, H]` = the named rows of x, in their order. `y` takes that shape.
@@ -16,6 +19,22 @@ pub fn forward<D: Op>(device: &D, x: &Tensor<D>, rows: &[usize], y: &mut Tensor<
     }
     y.reshape(device, rows.len(), x.cols())?;
     device.gather_forward(x, rows, y)
+}
+
+/// dx[rows r] += dy[r], for dy `[R, H]` and dx `[T, H]`.
+pub fn backward<D: Op>(device: &D, dy: &Tensor<D>, rows: &[usize], dx: Accumulate<'_, D>) -> Result<()> {
+    if dy.rows() != rows.len() || dy.cols() != dx.0.cols() {
+        return Err(Error::internal(format!(
+            "gather backward: {:?} of {} rows to {:?}",
+            dy.shape(),
+            rows.len(),
+            dx.0.shape()
+        )));
+    }
+    if let Some(row) = rows.iter().find(|&&row| row >= dx.0.rows()) {
+        return Err(Error::internal(format!("gather backward: row {row} of {}", dx.0.rows())));
+    }
+    device.gather_backward(dy, rows, dx)
 }
 
 impl Op for Cpu {
@@ -30,6 +49,11 @@ impl Op for Cpu {
             y.copy_from_slice(&x[row * width..][..width]);
         }
         Ok(())
+    }
+
+    fn gather_backward(&self, dy: &Tensor<Cpu>, rows: &[usize], dx: Accumulate<'_, Cpu>) -> Result<()> {
+        let targets = rows.iter().enumerate().map(|(source, &target)| (target, source)).collect();
+        scatter::add(self, targets, dy, dx)
     }
 }
 
@@ -47,6 +71,28 @@ mod tests {
             forward(&cpu, &x, &[4, 0, 4], &mut y).unwrap();
             assert_eq!(y.to_host(&cpu).unwrap(), [&values[12..], &values[..3], &values[12..]].concat());
             assert!(forward(&cpu, &x, &[5], &mut y).is_err());
+        }
+    }
+
+    #[test]
+    fn gradients_return_to_the_rows_that_were_copied() {
+        let (rows, named) = (6, [4, 0, 4, 5, 4]);
+        for width in [1, 7, 8, 9, 16, 17, 300] {
+            let (x, dy, held) = (numbers(rows * width, 1), numbers(5 * width, 2), numbers(rows * width, 3));
+            let weighted = |x: &[f64]| -> f64 {
+                let copied = named.iter().flat_map(|&row| &x[row * width..][..width]);
+                copied.zip(&dy).map(|(y, &dy)| y * f64::from(dy)).sum()
+            };
+            let slope = oracle::gradient(&oracle::wide(&x), weighted);
+            let expected: Vec<f64> = slope.iter().zip(&held).map(|(d, &h)| d + f64::from(h)).collect();
+            for cpu in oracle::cpus() {
+                let dy = Tensor::from_host(&cpu, &dy, 5, width).unwrap();
+                let mut dx = Tensor::from_host(&cpu, &held, rows, width).unwrap();
+                backward(&cpu, &dy, &named, Accumulate(&mut dx)).unwrap();
+                oracle::close(&dx.to_host(&cpu).unwrap(), &expected, 5e-7); // three roundings of values below 4
+                assert!(backward(&cpu, &dy, &named[1..], Accumulate(&mut dx)).is_err());
+                assert!(backward(&cpu, &dy, &[0, 1, 2, 3, 6], Accumulate(&mut dx)).is_err());
+            }
         }
     }
 }

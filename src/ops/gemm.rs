@@ -321,7 +321,7 @@ pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, 
 ///
 /// `cols` is at most [`width`]; `stride` elements lie between rows.
 #[inline(always)]
-pub fn pack_columns<S: Simd>(s: S, b: &[f32], stride: usize, cols: usize, depth: usize, panel: &mut [f32]) {
+pub fn pack_columns<S: Simd, E: Source>(s: S, b: &[E], stride: usize, cols: usize, depth: usize, panel: &mut [f32]) {
     let width = width::<S>();
     assert!(cols <= width);
     for (k, target) in panel.chunks_exact_mut(width).take(depth).enumerate() {
@@ -329,8 +329,15 @@ pub fn pack_columns<S: Simd>(s: S, b: &[f32], stride: usize, cols: usize, depth:
         for (v, target) in target.chunks_exact_mut(S::LANES).enumerate() {
             let first = (v * S::LANES).min(cols);
             let row = &source[first..cols.min(first + S::LANES)];
-            let values = if row.len() == S::LANES { s.load(row) } else { s.load_tail(row, 0.0) };
-            s.store(target, values);
+            if row.len() == S::LANES {
+                // SAFETY: the row has LANES elements.
+                s.store(target, unsafe { E::load(s, row.as_ptr()) });
+                continue;
+            }
+            target.fill(0.0);
+            for (target, value) in target.iter_mut().zip(row) {
+                *target = value.to_f32();
+            }
         }
     }
 }

@@ -3,17 +3,27 @@
 #![allow(unsafe_code)]
 
 pub mod activation;
+pub mod adam_w;
+pub mod add;
 pub mod attention;
+pub mod binary_cross_entropy;
+pub mod cross_entropy;
+pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
 pub mod layer_norm;
 pub mod linear;
+pub mod lora;
 #[cfg(test)]
 mod oracle;
 pub mod pooling;
+mod product;
+mod scatter;
 mod shared;
 pub mod softmax;
+pub mod squared_error;
+mod total;
 
 use crate::device::{Cpu, Device, Tensor};
 
@@ -23,7 +33,21 @@ pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
-    attention::Op + embedding::Op + gather::Op + layer_norm::Op + linear::Op + pooling::Op + softmax::Op
+    activation::Op
+    + adam_w::Op
+    + add::Op
+    + attention::Op
+    + binary_cross_entropy::Op
+    + cross_entropy::Op
+    + dropout::Op
+    + embedding::Op
+    + gather::Op
+    + layer_norm::Op
+    + linear::Op
+    + lora::Op
+    + pooling::Op
+    + softmax::Op
+    + squared_error::Op
 {
 }
 

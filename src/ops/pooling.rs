@@ -1,4 +1,7 @@
-//! One row a sequence from its token rows x₁ … xₙ, as sentence-transformers' `Pooling` defines it.
+//! One row a sequence from its token rows x₁ … xₙ, as sentence-transformers' `Pooling` defines it, and rows of length 1.
+//!
+//! Backward, a pooled row's gradient goes to each token with the factor that the token had; of a maximum, to the first
+//! token that has it. y = x/‖x‖ has dx = (dy − ⟨dy, y⟩y)/‖x‖.
 
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Tensor};
@@ -34,6 +37,17 @@ pub trait Op: Device {
     ) -> Result<()>;
     /// Divides every row by its Euclidean length, or by 1e-12 if that is larger.
     fn normalize_forward(&self, x: &mut Tensor<Self>) -> Result<()>;
+    /// Writes all of `dx`.
+    fn pooling_backward(
+        &self,
+        x: &Tensor<Self>,
+        offsets: &[usize],
+        modes: &[Pooling],
+        dy: &Tensor<Self>,
+        dx: &mut Tensor<Self>,
+    ) -> Result<()>;
+    /// Turns the gradient of normalised rows into that of `x`, the rows before.
+    fn normalize_backward(&self, x: &Tensor<Self>, dy: &mut Tensor<Self>) -> Result<()>;
 }
 
 /// y `[S, M·H]`: for each sequence its rows pooled in each of M ways, side by side. `y` takes that shape.
@@ -46,15 +60,40 @@ pub fn forward<D: Op>(
     modes: &[Pooling],
     y: &mut Tensor<D>,
 ) -> Result<()> {
+    check(x, offsets)?;
+    y.reshape(device, offsets.len() - 1, modes.len() * x.cols())?;
+    for (index, &mode) in modes.iter().enumerate() {
+        device.pooling_forward(x, offsets, mode, y, index * x.cols())?;
+    }
+    Ok(())
+}
+
+/// dx `[T, H]` of dy `[S, M·H]`, for the `x`, `offsets` and `modes` of [`forward`]. `dx` takes the shape of x.
+///
+/// The maximum of a column counts as the first row's that has it, as PyTorch's does; a column of NaN as the first row's.
+pub fn backward<D: Op>(
+    device: &D,
+    x: &Tensor<D>,
+    offsets: &[usize],
+    modes: &[Pooling],
+    dy: &Tensor<D>,
+    dx: &mut Tensor<D>,
+) -> Result<()> {
+    check(x, offsets)?;
+    let expected = (offsets.len() - 1, modes.len() * x.cols());
+    if dy.shape() != expected {
+        return Err(Error::internal(format!("pooling backward: gradient {:?}, expected {expected:?}", dy.shape())));
+    }
+    dx.reshape(device, x.rows(), x.cols())?;
+    device.pooling_backward(x, offsets, modes, dy, dx)
+}
+
+fn check<D: Device>(x: &Tensor<D>, offsets: &[usize]) -> Result<()> {
     if offsets.first() != Some(&0)
         || offsets.last() != Some(&x.rows())
         || offsets.windows(2).any(|pair| pair[0] >= pair[1])
     {
         return Err(Error::internal(format!("pooling: offsets {offsets:?} for {} rows", x.rows())));
-    }
-    y.reshape(device, offsets.len() - 1, modes.len() * x.cols())?;
-    for (index, &mode) in modes.iter().enumerate() {
-        device.pooling_forward(x, offsets, mode, y, index * x.cols())?;
     }
     Ok(())
 }
@@ -63,6 +102,17 @@ pub fn forward<D: Op>(
 pub fn normalize<D: Op>(device: &D, x: &mut Tensor<D>) -> Result<()> {
     device.normalize_forward(x)
 }
+
+/// dy becomes dx, for rows `x` as they were before [`normalize`]. Both have one shape.
+pub fn normalize_backward<D: Op>(device: &D, x: &Tensor<D>, dy: &mut Tensor<D>) -> Result<()> {
+    if x.shape() != dy.shape() {
+        return Err(Error::internal(format!("normalize backward: {:?} for {:?}", dy.shape(), x.shape())));
+    }
+    device.normalize_backward(x, dy)
+}
+
+/// The least length that rows are divided by.
+const SHORTEST: f64 = 1e-12;
 
 impl Op for Cpu {
     fn pooling_forward(
@@ -89,11 +139,90 @@ impl Op for Cpu {
     fn normalize_forward(&self, x: &mut Tensor<Cpu>) -> Result<()> {
         let (rows, width) = x.shape();
         for row in x.buffer_mut().as_mut_slice()?[..rows * width].chunks_exact_mut(width.max(1)) {
-            let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(1e-12);
+            let length = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(SHORTEST);
             row.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
         }
         Ok(())
     }
+
+    fn pooling_backward(
+        &self,
+        x: &Tensor<Cpu>,
+        offsets: &[usize],
+        modes: &[Pooling],
+        dy: &Tensor<Cpu>,
+        dx: &mut Tensor<Cpu>,
+    ) -> Result<()> {
+        let ((rows, width), stride) = (x.shape(), dy.cols());
+        if width == 0 {
+            return Ok(());
+        }
+        let (x, dy) = (x.buffer().as_slice(), dy.buffer().as_slice());
+        let dx = SharedRows::new(&mut dx.buffer_mut().as_mut_slice()?[..rows * width], width);
+        self.for_each(offsets.len() - 1, |sequence| {
+            let rows = offsets[sequence]..offsets[sequence + 1];
+            let tokens = &x[rows.start * width..rows.end * width];
+            let dy = &dy[sequence * stride..][..stride];
+            for (place, row) in rows.clone().enumerate() {
+                // SAFETY: every sequence has its own rows.
+                let dx = unsafe { dx.row(row, 0, width) };
+                dx.fill(0.0);
+                for (&mode, dy) in modes.iter().zip(dy.chunks_exact(width)) {
+                    let factor = factor(mode, place, rows.len());
+                    if factor != 0.0 {
+                        dx.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += factor * dy);
+                    }
+                }
+            }
+            for (_, dy) in modes.iter().zip(dy.chunks_exact(width)).filter(|(mode, _)| **mode == Pooling::Max) {
+                for (column, dy) in dy.iter().enumerate() {
+                    // SAFETY: as above.
+                    unsafe { dx.row(rows.start + first_largest(tokens, width, column), column, 1)[0] += dy };
+                }
+            }
+        })
+    }
+
+    fn normalize_backward(&self, x: &Tensor<Cpu>, dy: &mut Tensor<Cpu>) -> Result<()> {
+        let (rows, width) = x.shape();
+        let x = &x.buffer().as_slice()[..rows * width];
+        let dy = &mut dy.buffer_mut().as_mut_slice()?[..rows * width];
+        for (x, dy) in x.chunks_exact(width.max(1)).zip(dy.chunks_exact_mut(width.max(1))) {
+            let square = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>();
+            let length = square.sqrt();
+            // A row below the shortest length is divided by a constant.
+            let along = if length < SHORTEST {
+                0.0
+            } else {
+                x.iter().zip(&*dy).map(|(&x, &dy)| f64::from(x) * f64::from(dy)).sum::<f64>() / square
+            };
+            let length = length.max(SHORTEST);
+            dy.iter_mut().zip(x).for_each(|(dy, &x)| *dy = ((f64::from(*dy) - along * f64::from(x)) / length) as f32);
+        }
+        Ok(())
+    }
+}
+
+/// d y / d x of the token at `place` of `count`, which is one number for all columns, except for the maximum: 0 here.
+fn factor(pooling: Pooling, place: usize, count: usize) -> f32 {
+    match pooling {
+        Pooling::Cls if place == 0 => 1.0,
+        Pooling::LastToken if place + 1 == count => 1.0,
+        Pooling::Cls | Pooling::LastToken | Pooling::Max => 0.0,
+        Pooling::Mean => 1.0 / count as f32,
+        Pooling::MeanSqrtLen => 1.0 / (count as f32).sqrt(),
+        Pooling::WeightedMean => (place + 1) as f32 / (count * (count + 1) / 2) as f32,
+    }
+}
+
+fn first_largest(tokens: &[f32], width: usize, column: usize) -> usize {
+    let (mut largest, mut at) = (f32::NEG_INFINITY, 0);
+    for (place, row) in tokens.chunks_exact(width).enumerate() {
+        if row[column] > largest {
+            (largest, at) = (row[column], place);
+        }
+    }
+    at
 }
 
 fn pool(tokens: &[f32], pooling: Pooling, y: &mut [f32]) {
@@ -128,6 +257,9 @@ mod tests {
     use super::*;
     use crate::ops::oracle::{self, numbers};
 
+    const MODES: [Pooling; 6] =
+        [Pooling::Cls, Pooling::Mean, Pooling::Max, Pooling::MeanSqrtLen, Pooling::WeightedMean, Pooling::LastToken];
+
     fn reference(rows: &[Vec<f64>], pooling: Pooling) -> Vec<f64> {
         let n = rows.len() as f64;
         (0..rows[0].len())
@@ -149,14 +281,6 @@ mod tests {
 
     #[test]
     fn every_mode_agrees_with_its_definition() {
-        const MODES: [Pooling; 6] = [
-            Pooling::Cls,
-            Pooling::Mean,
-            Pooling::Max,
-            Pooling::MeanSqrtLen,
-            Pooling::WeightedMean,
-            Pooling::LastToken,
-        ];
         let (offsets, width) = ([0, 1, 6, 23], 9);
         let values = numbers(23 * width, 1);
         for cpu in oracle::cpus() {
@@ -179,6 +303,75 @@ mod tests {
                 assert!((length - 1.0).abs() < 1e-6);
             }
             assert!(forward(&cpu, &x, &[0, 5, 5, 23], &MODES, &mut y).is_err());
+        }
+    }
+
+    #[test]
+    fn backward_agrees_with_the_derivative() {
+        let (offsets, rows) = ([0, 1, 6, 23], 23);
+        for width in [1, 7, 9, 17] {
+            let (x, dy) = (numbers(rows * width, 1), numbers(3 * 6 * width, 2));
+            let weighted = |x: &[f64]| -> f64 {
+                let pooled = (0..3).flat_map(|sequence| {
+                    let tokens: Vec<Vec<f64>> = x[offsets[sequence] * width..offsets[sequence + 1] * width]
+                        .chunks(width)
+                        .map(Vec::from)
+                        .collect();
+                    MODES.into_iter().flat_map(move |mode| reference(&tokens, mode))
+                });
+                pooled.zip(&dy).map(|(y, &dy)| y * f64::from(dy)).sum()
+            };
+            // No two values of a column are closer than the steps of the difference, or the comparison below would fail.
+            let expected = oracle::gradient(&oracle::wide(&x), weighted);
+            let mut before = None;
+            for cpu in oracle::cpus() {
+                let x = Tensor::from_host(&cpu, &x, rows, width).unwrap();
+                let dy = Tensor::from_host(&cpu, &dy, 3, 6 * width).unwrap();
+                let mut dx = Tensor::from_host(&cpu, &vec![f32::NAN; rows * width], width, rows).unwrap();
+                backward(&cpu, &x, &offsets, &MODES, &dy, &mut dx).unwrap();
+                assert_eq!(dx.shape(), x.shape());
+                let dx = dx.to_host(&cpu).unwrap();
+                oracle::close(&dx, &expected, 1e-6); // six values below 1
+                assert_eq!(*before.get_or_insert(dx.clone()), dx);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_maxima_gets_the_gradient() {
+        let cpu = Cpu::new(1).unwrap();
+        let x = Tensor::from_host(&cpu, &[1.0, f32::NAN, 2.0, f32::NAN, 2.0, f32::NAN], 3, 2).unwrap();
+        let dy = Tensor::from_host(&cpu, &[5.0, 7.0], 1, 2).unwrap();
+        let mut dx = Tensor::new(&cpu, 0, 0).unwrap();
+        backward(&cpu, &x, &[0, 3], &[Pooling::Max], &dy, &mut dx).unwrap();
+        assert_eq!(dx.to_host(&cpu).unwrap(), [0.0, 7.0, 5.0, 0.0, 0.0, 0.0]);
+        assert!(backward(&cpu, &x, &[0, 2], &[Pooling::Max], &dy, &mut dx).is_err());
+        assert!(backward(&cpu, &x, &[0, 1, 3], &[Pooling::Max], &dy, &mut dx).is_err());
+    }
+
+    #[test]
+    fn normalize_backward_agrees_with_the_derivative() {
+        let (rows, width) = (3, 9);
+        let (x, dy) = (numbers(rows * width, 1), numbers(rows * width, 2));
+        let weighted = |x: &[f64]| -> f64 {
+            let unit = x.chunks(width).flat_map(|row| {
+                let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+                row.iter().map(move |v| v / length)
+            });
+            unit.zip(&dy).map(|(y, &dy)| y * f64::from(dy)).sum()
+        };
+        let expected = oracle::gradient(&oracle::wide(&x), weighted);
+        for cpu in oracle::cpus() {
+            let x = Tensor::from_host(&cpu, &x, rows, width).unwrap();
+            let mut dx = Tensor::from_host(&cpu, &dy, rows, width).unwrap();
+            normalize_backward(&cpu, &x, &mut dx).unwrap();
+            oracle::close(&dx.to_host(&cpu).unwrap(), &expected, 1e-7); // f64 until the end
+            // A row of zeros is divided by the least length, a constant.
+            let x = Tensor::from_host(&cpu, &[0.0, 0.0], 1, 2).unwrap();
+            let mut dx = Tensor::from_host(&cpu, &[1.0, -2.0], 1, 2).unwrap();
+            normalize_backward(&cpu, &x, &mut dx).unwrap();
+            assert_eq!(dx.to_host(&cpu).unwrap(), [1e12, -2e12]);
+            assert!(normalize_backward(&cpu, &x, &mut Tensor::zeros(&cpu, 2, 1).unwrap()).is_err());
         }
     }
 }

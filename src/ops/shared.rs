@@ -23,6 +23,11 @@ impl<'a> SharedRows<'a> {
         Self { start: values.as_mut_ptr(), rows, stride, borrow: PhantomData }
     }
 
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// Values in a row.
     pub fn stride(&self) -> usize {
         self.stride

@@ -51,7 +51,8 @@ impl Op for Cpu {
     }
 }
 
-struct Row<'a>(&'a [f32]);
+/// ln Σ eˣ of one row; not finite where a value is NaN or +∞.
+pub(super) struct Row<'a>(pub &'a [f32]);
 
 impl Kernel for Row<'_> {
     type Output = f32;

@@ -59,8 +59,13 @@ unsafe impl Simd for Avx2 {
         // SAFETY: avx by the token; 8 values at each of 8 rows of `target`: the caller's promise.
         unsafe {
             // Pairs of rows, then pairs of pairs within each 128-bit half, then the halves.
-            let low: [__m256; 4] = std::array::from_fn(|i| _mm256_unpacklo_ps(vector(2 * i), vector(2 * i + 1)));
-            let high: [__m256; 4] = std::array::from_fn(|i| _mm256_unpackhi_ps(vector(2 * i), vector(2 * i + 1)));
+            // Spelled out: a closure within `array::from_fn` is one more that has to be inlined.
+            let rows = [vector(0), vector(1), vector(2), vector(3), vector(4), vector(5), vector(6), vector(7)];
+            let (mut low, mut high) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
+            for pair in 0..4 {
+                low[pair] = _mm256_unpacklo_ps(rows[2 * pair], rows[2 * pair + 1]);
+                high[pair] = _mm256_unpackhi_ps(rows[2 * pair], rows[2 * pair + 1]);
+            }
             for (half, first) in [(0, 0), (2, 4)] {
                 let (a, b, c, d) = (low[half], low[half + 1], high[half], high[half + 1]);
                 let quads = [
@@ -110,6 +115,11 @@ unsafe impl Simd for Avx2 {
     fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         // SAFETY: fma by the token.
         unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m256) -> __m256 {
+        // SAFETY: avx by the token.
+        unsafe { _mm256_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {

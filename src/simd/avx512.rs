@@ -60,7 +60,9 @@ unsafe impl Simd for Avx512 {
         unsafe {
             // Each group of four rows becomes four vectors of 4x4 blocks; a block is then stored by its 128-bit lane.
             for group in 0..4 {
-                let [a, b, c, d]: [__m512; 4] = std::array::from_fn(|i| vector(4 * group + i));
+                // Spelled out: a closure within `array::from_fn` is one more that has to be inlined.
+                let (a, b) = (vector(4 * group), vector(4 * group + 1));
+                let (c, d) = (vector(4 * group + 2), vector(4 * group + 3));
                 let (ab_low, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
                 let (cd_low, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
                 let blocks = [
@@ -113,6 +115,11 @@ unsafe impl Simd for Avx512 {
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         // SAFETY: avx512f by the token.
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        // SAFETY: avx512f by the token.
+        unsafe { _mm512_sqrt_ps(a) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {

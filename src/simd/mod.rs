@@ -77,6 +77,8 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a · b + c`, rounded once where the processor fuses.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `√a`, correctly rounded; NaN below zero.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// The larger of each pair; `b` where either is NaN.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The smaller of each pair; `b` where either is NaN.
@@ -244,6 +246,8 @@ mod tests {
             assert_eq!(lanes(s.mul(va, vb)), each(&|i| a[i] * b[i]));
             assert_eq!(lanes(s.div(va, vb)), each(&|i| a[i] / b[i]));
             assert_eq!(lanes(s.fma(va, vb, vc)), each(&|i| a[i] * b[i] + c[i])); // exact in binary for these values
+            assert_eq!(lanes(s.sqrt(vc)), each(&|i| c[i].sqrt()));
+            assert_eq!(lanes(s.sqrt(va)).iter().position(|v| !v.is_nan()), a.iter().position(|&v| v >= 0.0));
             assert_eq!(lanes(s.max(va, vb)), each(&|i| a[i].max(b[i])));
             assert_eq!(lanes(s.min(va, vb)), each(&|i| a[i].min(b[i])));
             assert_eq!(lanes(s.round(va)), each(&|i| a[i].round_ties_even()));

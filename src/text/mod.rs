@@ -38,7 +38,10 @@ use settings::{Class, Settings};
 use std::sync::OnceLock;
 use tokenizers::normalizers::{BertNormalizer, Lowercase, Sequence};
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{ModelWrapper, NormalizerWrapper, PostProcessor, PostProcessorWrapper, Tokenizer as Pipeline};
+use tokenizers::{
+    EncodeInput, Encoding as Pieces, ModelWrapper, NormalizerWrapper, PostProcessor, PostProcessorWrapper,
+    Tokenizer as Pipeline,
+};
 use vocabulary::Vocabulary;
 
 /// The files of a model folder that say how it reads text. Any may be absent.
@@ -128,13 +131,32 @@ impl Tokenizer {
     /// - `InvalidInput`: more than [`Encode::max_tokens`] tokens and [`Overflow::Refuse`]; no token for an unknown word.
     /// - `InvalidArgument`: [`Encode::max_tokens`] is less than the template needs.
     pub fn encode(&self, text: &str, pair: Option<&str>, options: &Encode) -> Result<Encoding> {
-        let pipeline = if options.parse_special { &self.pipeline } else { self.plain() };
-        let pieces = |text: &str| pipeline.encode(text, false).map_err(|error| Error::input(format!("text: {error}")));
-        let first = pieces(text)?;
-        let second = pair.map(pieces).transpose()?;
+        let pieces = |text: &str| self.pieces(text, options);
+        self.assemble(pieces(text)?, pair.map(pieces).transpose()?, options)
+    }
 
+    /// The tokens of a text that is split into words: what a HuggingFace fast tokenizer returns for it with
+    /// `is_split_into_words`.
+    ///
+    /// [`Encoding::words`] counts the words given, and [`Encoding::offsets`] are bytes of the token's own word. A word of
+    /// nothing but control characters has no token.
+    ///
+    /// # Errors
+    ///
+    /// As [`Tokenizer::encode`].
+    pub fn encode_words(&self, words: &[&str], options: &Encode) -> Result<Encoding> {
+        self.assemble(self.pieces(words, options)?, None, options)
+    }
+
+    fn pieces<'a>(&self, input: impl Into<EncodeInput<'a>>, options: &Encode) -> Result<Pieces> {
+        let pipeline = if options.parse_special { &self.pipeline } else { self.plain() };
+        pipeline.encode(input, false).map_err(|error| Error::input(format!("text: {error}")))
+    }
+
+    /// Cuts what is too long and puts the template around the rest.
+    fn assemble(&self, first: Pieces, second: Option<Pieces>, options: &Encode) -> Result<Encoding> {
         let (a, b) = (first.len(), second.as_ref().map_or(0, |second| second.len()));
-        let (keep_a, keep_b) = self.fit(a, b, pair.is_some(), options)?;
+        let (keep_a, keep_b) = self.fit(a, b, second.is_some(), options)?;
         let first = encoding::head(first, keep_a);
         let second = second.map(|second| encoding::head(second, keep_b));
 

@@ -89,6 +89,28 @@ fn a_pair_counts_places_and_words_of_each_text_from_zero() {
 }
 
 #[test]
+fn words_given_apart_are_counted_as_given() {
+    let words = |words: &[&str], max_tokens| {
+        let options = Encode { max_tokens, ..Encode::default() };
+        vocab("{}").encode_words(words, &options).unwrap()
+    };
+    let encoding = words(&["he,", "\u{200d}", "cats [MASK]", "."], usize::MAX);
+    assert_eq!(encoding.ids, [2, 12, 10, 6, 8, 4, 11, 3]);
+    assert_eq!(encoding.words, [None, Some(0), Some(0), Some(2), Some(2), Some(2), Some(3), None]);
+    assert_eq!(encoding.sequence[1..7], [Some(0); 6]);
+    assert_eq!(encoding.special, [true, false, false, false, false, false, false, true]);
+    let spans: Vec<_> = encoding.offsets.iter().map(|s| (s.start, s.end)).collect();
+    assert_eq!(spans, [(0, 0), (0, 2), (2, 3), (0, 3), (3, 4), (5, 11), (0, 1), (0, 0)]);
+
+    assert_eq!(words(&["the", "cats", "sat"], 4).words, [None, Some(0), Some(1), None]);
+    assert_eq!(words(&[], usize::MAX).ids, [2, 3]);
+    let options = Encode { max_tokens: 4, overflow: Overflow::Refuse, parse_special: false, ..Encode::default() };
+    let error = vocab("{}").encode_words(&["the", "cats"], &options).unwrap_err();
+    assert_eq!(error.message(), "text of 5 tokens, at most 4 fit");
+    assert_eq!(vocab("{}").encode_words(&["cat", "sat"], &options).unwrap().ids, [2, 6, 7, 3]);
+}
+
+#[test]
 fn without_the_template_only_the_texts_remain() {
     let options = Encode { special_tokens: false, ..Encode::default() };
     let encoding = vocab("{}").encode("cat", Some("sat"), &options).unwrap();

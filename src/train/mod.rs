@@ -1,1 +1,19 @@
 //! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
+
+pub mod batches;
+pub mod encode;
+pub mod examples;
+pub mod files;
+pub mod fit;
+pub mod init;
+pub mod labels;
+pub mod learner;
+pub mod memory;
+pub mod metrics;
+pub mod objective;
+pub mod optimizer;
+pub mod prefix;
+pub mod schedule;
+pub mod state;
+pub mod stopping;
+pub mod update;

@@ -8,7 +8,9 @@ mod header;
 mod map;
 mod names;
 mod repeated;
+mod replace;
 mod report;
+pub mod save;
 mod stored;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,6 +23,8 @@ use std::path::Path;
 
 use safetensors::Dtype;
 
+pub use names::{canonical, qualified};
+pub use replace::{NewFolder, recover, replace_file};
 pub use report::{Report, StoredFile};
 pub use stored::{NonFinite, Stored};
 
@@ -145,21 +149,24 @@ impl Weights {
         let Some(entry) = self.tensors.get_mut(name) else {
             return Err(self.lacks(name));
         };
-        let (file, tensor) = (&self.files[entry.file], &entry.tensor);
-        if tensor.shape != shape {
-            let message = format!("tensor {name:?}: shape {:?}, expected {shape:?}", tensor.shape);
+        if entry.tensor.shape != shape {
+            let message = format!("tensor {name:?}: shape {:?}, expected {shape:?}", entry.tensor.shape);
             return Err(Error::file(message));
         }
-        if tensor.range.is_empty() {
-            return Err(Error::file(format!("tensor {name:?}: shape {shape:?} holds no element")));
-        }
-        let Some(dtype) = float(tensor.dtype) else {
-            let message = format!("tensor {name:?}: stored as {}, expected F32, F16 or BF16", tensor.dtype);
-            return Err(Error::unsupported(message));
-        };
-        let mapped = Mapped::new(file.bytes.clone(), tensor.range.clone())?;
+        let stored = self.files[entry.file].stored_tensor(name, &entry.tensor)?;
         entry.used = true;
-        Ok(Stored { mapped, dtype, shape: shape.to_vec() })
+        Ok(stored)
+    }
+
+    /// Every tensor, by canonical name: that name, the key as stored, and the tensor, which is not reported as used.
+    /// Stored constants that no model needs (see [`Report::ignored`]) are left out.
+    ///
+    /// A tensor fails with `InvalidFile` when it holds no element and with `Unsupported` when it is stored as anything
+    /// but f32, f16 or bf16.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &str, Result<Stored>)> {
+        self.tensors.iter().filter(|(name, _)| !names::is_buffer(name)).map(|(name, Entry { file, tensor, .. })| {
+            (name.as_str(), tensor.key.as_str(), self.files[*file].stored_tensor(name, tensor))
+        })
     }
 
     fn lacks(&self, name: &str) -> Error {
@@ -211,6 +218,19 @@ impl Weights {
 }
 
 impl File {
+    /// `tensor`, called `name` in errors.
+    fn stored_tensor(&self, name: &str, tensor: &Tensor) -> Result<Stored> {
+        if tensor.range.is_empty() {
+            return Err(Error::file(format!("tensor {name:?}: shape {:?} holds no element", tensor.shape)));
+        }
+        let Some(dtype) = float(tensor.dtype) else {
+            let message = format!("tensor {name:?}: stored as {}, expected F32, F16 or BF16", tensor.dtype);
+            return Err(Error::unsupported(message));
+        };
+        let mapped = Mapped::new(self.bytes.clone(), tensor.range.clone())?;
+        Ok(Stored { mapped, dtype, shape: tensor.shape.clone() })
+    }
+
     fn stored(&self) -> StoredFile {
         StoredFile { name: self.name.clone(), bytes: (*self.bytes).as_ref().len() as u64 }
     }

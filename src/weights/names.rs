@@ -5,10 +5,18 @@
 /// Three things are taken away, in this order, as HuggingFace does on loading: the `module.` of `DataParallel`, the
 /// base model's `bert.` or `albert.` that task models put before the encoder's keys, and the TensorFlow names
 /// `LayerNorm.gamma` and `LayerNorm.beta`. A `gamma` elsewhere keeps its name, and so do the keys of heads.
-pub(super) fn canonical(key: &str) -> String {
+pub fn canonical(key: &str) -> String {
     let key = key.strip_prefix("module.").unwrap_or(key);
     let key = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
     key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+}
+
+/// The key that a task model gives the canonical `name`: the base model's `prefix` (`bert.`, `albert.`, or nothing in
+/// a bare encoder) stands before what belongs to the base model, and before no head.
+pub fn qualified(prefix: &str, name: &str) -> String {
+    let root = name.split('.').next();
+    let of_base = matches!(root, Some("embeddings" | "encoder" | "pooler"));
+    if of_base { format!("{prefix}{name}") } else { name.to_owned() }
 }
 
 /// What a task model may put before the encoder's keys.
@@ -39,6 +47,22 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(canonical(key), name, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_task_model_qualifies_its_base_and_no_head() {
+        for (prefix, name, key) in [
+            ("bert.", "encoder.layer.0.output.dense.weight", "bert.encoder.layer.0.output.dense.weight"),
+            ("bert.", "embeddings.word_embeddings.weight", "bert.embeddings.word_embeddings.weight"),
+            ("albert.", "pooler.weight", "albert.pooler.weight"),
+            ("albert.", "predictions.bias", "predictions.bias"),
+            ("bert.", "cls.predictions.bias", "cls.predictions.bias"),
+            ("bert.", "classifier.weight", "classifier.weight"),
+            ("", "pooler.dense.weight", "pooler.dense.weight"),
+        ] {
+            assert_eq!(qualified(prefix, name), key);
+            assert_eq!(canonical(key), name);
         }
     }
 }

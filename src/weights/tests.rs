@@ -71,6 +71,27 @@ fn taking_names_what_is_wrong() {
 }
 
 #[test]
+fn listing_tensors_uses_none() {
+    let builder = Builder::default()
+        .f32("bert.encoder.LayerNorm.gamma", &[1, 2], &[1.0, 2.0])
+        .raw("bert.embeddings.position_ids", "I64", &[1, 1], &[0; 8])
+        .raw("classifier.weight", "U8", &[1], &[0])
+        .raw("empty", "F32", &[0, 3], &[]);
+    let weights = read(builder.build()).unwrap();
+    let mut tensors = weights.tensors();
+    let (name, _, whole) = tensors.next().unwrap();
+    assert_eq!(name, "classifier.weight");
+    refused(whole, Status::Unsupported, &["\"classifier.weight\"", "U8"]);
+    refused(tensors.next().unwrap().2, Status::InvalidFile, &["\"empty\": shape [0, 3]"]);
+    let (name, key, norm) = tensors.next().unwrap();
+    assert_eq!((name, key), ("encoder.LayerNorm.weight", "bert.encoder.LayerNorm.gamma"));
+    let norm = norm.unwrap();
+    assert_eq!((norm.shape.as_slice(), norm.to_f32()), (&[1, 2][..], vec![1.0, 2.0]));
+    assert!(tensors.next().is_none());
+    assert_eq!(weights.report().used, [""; 0]);
+}
+
+#[test]
 fn two_keys_of_one_name_are_refused() {
     for (one, two) in [("bert.a", "a"), ("bert.a", "albert.a"), ("LayerNorm.gamma", "LayerNorm.weight")] {
         let buffer = Builder::default().f32(one, &[1], &[1.0]).f32(two, &[1], &[1.0]).build();

@@ -1,0 +1,271 @@
+//! From predictions to metrics.
+
+use super::{Model, Run};
+use crate::bert::{HeadPart, Keep, Scope};
+use crate::error::{Error, Result};
+use crate::text::Tokenizer;
+use crate::train::encode::{self, IGNORED, Item, ItemTarget};
+use crate::train::examples::{Dataset, Target};
+use crate::train::labels::Labels;
+use crate::train::learner::{Frozen, Learner, Passes, Predictions};
+use crate::train::metrics::Metrics;
+use crate::train::metrics::confusion::Confusion;
+use crate::train::objective::{Objective, Weighing};
+use crate::train::prefix::{CacheLimits, PrefixCache};
+
+/// How examples of one model become items.
+pub struct Encoding<'a> {
+    tokenizer: Option<&'a Tokenizer>,
+    labels: Option<Labels>,
+    max_tokens: usize,
+}
+
+impl<'a> Encoding<'a> {
+    /// With the model's tokenizer, cut at `max_tokens` (0: what the model allows).
+    pub fn new(model: &'a Model, labels: &[String], max_tokens: usize) -> Result<Self> {
+        let most = match max_tokens {
+            0 => model.inner.max_tokens,
+            asked => asked.min(model.inner.bert.config().max_positions),
+        };
+        let labels = if labels.is_empty() { None } else { Some(Labels::new(labels.to_vec())?) };
+        Ok(Self { tokenizer: model.tokenizer().ok(), labels, max_tokens: most })
+    }
+
+    /// As `train::encode` takes it.
+    pub fn borrow(&self) -> encode::Settings<'_> {
+        encode::Settings { tokenizer: self.tokenizer, labels: self.labels.as_ref(), max_tokens: self.max_tokens }
+    }
+}
+
+/// Numbers in the targets of a regression.
+pub fn numbers(data: &Dataset) -> usize {
+    let width = |target: &Target| match target {
+        Target::Numbers(list) => Some(list.len()),
+        Target::Number(_) => Some(1),
+        _ => None,
+    };
+    data.examples().iter().find_map(|example| width(&example.target)).unwrap_or(1)
+}
+
+/// The metrics of an objective on `data`: what `train::fit` asks for. `loss` is the first.
+pub fn judge<'a>(
+    objective: Objective,
+    data: &'a Dataset,
+    labels: &'a [String],
+    settings: encode::Settings<'a>,
+) -> impl Fn(&[Item], &Predictions) -> Result<Metrics> + 'a {
+    move |items, predictions| {
+        let mut metrics = Metrics::new();
+        metrics.push("loss", predictions.loss);
+        let own = match objective {
+            Objective::Classify | Objective::NextSentence | Objective::Pretraining => {
+                let (predicted, actual) = classes(items, predictions)?;
+                let count = if labels.is_empty() { 2 } else { labels.len() };
+                Some(Metrics::classification(&predicted, &actual, count)?)
+            }
+            Objective::MultiLabel => {
+                let values = || predictions.logits.iter().flatten();
+                let predicted: Vec<bool> = values().map(|&logit| logit > 0.0).collect();
+                let actual: Vec<bool> = targets(items).map(|value| value > 0.5).collect();
+                Some(Metrics::multi_label(&predicted, &actual, labels.len())?)
+            }
+            Objective::Regress => {
+                let predicted: Vec<f32> = predictions.logits.iter().flatten().copied().collect();
+                let actual: Vec<f32> = targets(items).collect();
+                Some(Metrics::regression(&predicted, &actual, labels.len().max(1))?)
+            }
+            Objective::Tag => {
+                let (predicted, actual) = tags(data, items, predictions, labels)?;
+                Some(Metrics::tagging(&predicted, &actual)?)
+            }
+            Objective::Span => Some(answers(data, predictions, &settings)?),
+            Objective::MaskedLm => None,
+        };
+        for (name, value) in own.iter().flat_map(Metrics::iter) {
+            metrics.push(name, value);
+        }
+        Ok(metrics)
+    }
+}
+
+/// The metric that decides which parameters are best, where nothing else is asked for.
+pub fn metric(objective: Objective, labels: &[String]) -> &'static str {
+    match objective {
+        Objective::Classify | Objective::NextSentence => "accuracy",
+        Objective::MultiLabel => "micro_f1",
+        Objective::Regress => "spearman",
+        Objective::Tag if labels.iter().any(|label| label.starts_with("B-") || label.starts_with("I-")) => "f1",
+        Objective::Tag => "accuracy",
+        Objective::Span => "f1",
+        Objective::MaskedLm | Objective::Pretraining => "loss",
+    }
+}
+
+fn targets(items: &[Item]) -> impl Iterator<Item = f32> {
+    items.iter().flat_map(|item| match &item.target {
+        ItemTarget::Labels(values) | ItemTarget::Numbers(values) => values.clone(),
+        _ => Vec::new(),
+    })
+}
+
+fn classes(items: &[Item], predictions: &Predictions) -> Result<(Vec<usize>, Vec<usize>)> {
+    let actual = items.iter().map(|item| match item.target {
+        ItemTarget::Label(label) | ItemTarget::Pretraining { next: label, .. } => Ok(label),
+        ref other => Err(Error::internal(format!("a label from {other:?}"))),
+    });
+    Ok((predictions.logits.iter().map(|logits| largest(logits)).collect(), actual.collect::<Result<_>>()?))
+}
+
+/// The first of the largest.
+fn largest(values: &[f32]) -> usize {
+    let better = |best: usize, at: usize| if values[at] > values[best] { at } else { best };
+    (0..values.len()).fold(0, better)
+}
+
+/// Tags of every word: predicted at its first token, `O` (or the first label) where it has none.
+fn tags(
+    data: &Dataset,
+    items: &[Item],
+    predictions: &Predictions,
+    labels: &[String],
+) -> Result<(Vec<Vec<String>>, Vec<Vec<String>>)> {
+    let outside = labels.iter().find(|label| *label == "O").or(labels.first()).cloned().unwrap_or_default();
+    let (mut predicted, mut actual) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for ((item, logits), example) in items.iter().zip(&predictions.logits).zip(data.examples()) {
+        let ItemTarget::Tags(ids) = &item.target else {
+            return Err(Error::internal(format!("tags from {:?}", item.target)));
+        };
+        let mut rows = logits.chunks_exact(labels.len().max(1)).map(largest);
+        let at: Vec<Option<usize>> = ids.iter().map(|&id| if id == IGNORED { None } else { rows.next() }).collect();
+        let name = |label: usize| labels.get(label).cloned().unwrap_or_default();
+        match &example.target {
+            Target::Tags(words) => {
+                let of =
+                    |first: &Option<usize>| first.and_then(|place| at[place]).map_or_else(|| outside.clone(), name);
+                predicted.push(item.first.iter().map(of).collect());
+                actual.push(words.clone());
+            }
+            _ => {
+                predicted.push(at.iter().flatten().map(|&label| name(label)).collect());
+                actual.push(ids.iter().filter(|&&id| id != IGNORED).map(|&id| name(id as usize)).collect());
+            }
+        }
+    }
+    Ok((predicted, actual))
+}
+
+/// Most tokens of an answer, as in HuggingFace's question-answering scripts.
+const LONGEST_ANSWER: usize = 30;
+
+fn answers(data: &Dataset, predictions: &Predictions, settings: &encode::Settings<'_>) -> Result<Metrics> {
+    let (mut predicted, mut right) = (Vec::new(), Vec::new());
+    for (example, logits) in data.examples().iter().zip(&predictions.logits) {
+        let Target::Span { answer, .. } = &example.target else {
+            return Err(Error::input("an answer's place is needed to evaluate answers"));
+        };
+        let (start, end) = best_span(logits);
+        predicted.push(encode::answer(example, settings, start, end)?);
+        right.push(vec![answer.as_str()]);
+    }
+    Metrics::question_answering(&predicted, &right)
+}
+
+/// The start and end of the largest sum, the end not before the start nor too far behind it.
+fn best_span(logits: &[f32]) -> (usize, usize) {
+    let count = logits.len() / 2;
+    let (mut best, mut sum) = ((0, 0), f32::NEG_INFINITY);
+    for start in 0..count {
+        for end in start..count.min(start + LONGEST_ANSWER) {
+            let value = logits[2 * start] + logits[2 * end + 1];
+            if value > sum {
+                (best, sum) = ((start, end), value);
+            }
+        }
+    }
+    best
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// Loss first.
+    pub metrics: Metrics,
+    /// Of single labels: how often each was taken for each.
+    pub confusion: Option<Confusion>,
+}
+
+impl Model {
+    /// What this model's own head makes of `data`. `max_tokens` 0 is what the model allows.
+    ///
+    /// Fails with `Missing` when the model has no head for the objective, `InvalidArgument` on no examples, and
+    /// `InvalidInput` when an example has a label that the head does not know, naming both.
+    pub fn evaluate(
+        &self,
+        objective: Objective,
+        data: &Dataset,
+        max_tokens: usize,
+        run: Run<'_>,
+    ) -> Result<Evaluation> {
+        let inner = &self.inner;
+        let device = inner.device.cancelled_by(run.cancel);
+        let labels: &[String] = match objective.dense_head() {
+            Some(part @ (HeadPart::Sequence | HeadPart::Token)) => {
+                inner.bert.heads().dense(part)?;
+                &inner.bert.config().labels
+            }
+            _ => &[],
+        };
+        let encoding = Encoding::new(self, labels, max_tokens)?;
+        let items = encode::items(data, &encoding.borrow())?;
+        let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
+        let (scope, weighing) = (Scope::default(), Weighing::default());
+        let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
+        let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
+        if items.is_empty() {
+            return Err(Error::argument("no examples to evaluate on"));
+        }
+        let list: Vec<&Item> = items.iter().collect();
+        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), loss: 0.0 };
+        let mut progress = run.progress;
+        // parts, so that progress is told; each part's mean loss counts by its examples
+        for (number, part) in list.chunks(EVALUATED_EXAMPLES).enumerate() {
+            let numbers: Vec<usize> = (0..part.len()).collect();
+            let found = learner.predict(&device, part, &numbers, &mut cache).map_err(|error| self.explain(error))?;
+            predictions.loss += found.loss * part.len() as f64 / items.len() as f64;
+            predictions.logits.extend(found.logits);
+            let done = (number * EVALUATED_EXAMPLES + part.len()) as u64;
+            if !progress.as_mut().is_none_or(|progress| progress(done, items.len() as u64)) {
+                return Err(Error::new(crate::error::Status::Cancelled, "cancelled by the progress callback"));
+            }
+        }
+        let metrics = judge(objective, data, labels, encoding.borrow())(&items, &predictions)?;
+        let confusion = match objective {
+            Objective::Classify => {
+                let (predicted, actual) = classes(&items, &predictions)?;
+                Some(Confusion::of(&predicted, &actual, labels.len())?)
+            }
+            _ => None,
+        };
+        Ok(Evaluation { metrics, confusion })
+    }
+
+    /// The objective that the folder's head was trained for.
+    ///
+    /// Fails with `Missing` when the folder has no head that can be evaluated.
+    pub fn objective(&self) -> Result<Objective> {
+        let heads = self.inner.bert.heads();
+        match self.inner.bert.config().problem {
+            _ if heads.token.is_ok() => Ok(Objective::Tag),
+            Some(crate::bert::Problem::MultiLabel) if heads.sequence.is_ok() => Ok(Objective::MultiLabel),
+            Some(crate::bert::Problem::Regression) if heads.sequence.is_ok() => Ok(Objective::Regress),
+            _ if heads.sequence.is_ok() && self.inner.bert.config().labels.len() == 1 => Ok(Objective::Regress),
+            _ if heads.sequence.is_ok() => Ok(Objective::Classify),
+            _ if heads.span.is_ok() => Ok(Objective::Span),
+            _ => Err(Error::missing("no classifier, tagger or span head to evaluate")),
+        }
+    }
+}
+
+/// Most tokens and examples that are evaluated between two reports of progress.
+const EVALUATED_TOKENS: usize = 2048;
+const EVALUATED_EXAMPLES: usize = 256;

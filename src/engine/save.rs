@@ -1,0 +1,210 @@
+//! A model as a HuggingFace folder.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::heads::{DESCRIPTION, FOLDER, NamedHead};
+use super::{Inner, Model};
+use crate::bert::carried::{self, Carry};
+use crate::bert::config_out::Labels;
+use crate::bert::{Architecture, HeadPart, adapter};
+use crate::device::{Cpu, Tensor};
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ops::lora;
+use crate::weights::NewFolder;
+use crate::weights::qualified;
+use crate::weights::save::{self, Output, f32_bytes};
+
+impl Model {
+    /// Writes the model as a HuggingFace folder: `config.json`, `model.safetensors`, the tokenizer's files, named heads.
+    /// Tensors that never trained keep the type and the bytes of the folder they came from; low-rank pairs are merged.
+    ///
+    /// `folder` appears in one step, or is replaced in one step; a model that has the old one mapped keeps it. Fails with
+    /// `InvalidArgument` when something lies there that is no model, and `Io` when it cannot be written: what was there is
+    /// then still there.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        let new = NewFolder::begin(folder)?;
+        self.inner.write(new.path())?;
+        new.commit()
+    }
+}
+
+impl Inner {
+    /// Writes the model's files into an empty folder.
+    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+        let class = self.class();
+        let labels = match class {
+            "ForSequenceClassification" | "ForTokenClassification" => {
+                Some(Labels { names: &self.bert.config().labels, problem: self.bert.config().problem })
+            }
+            _ => None,
+        };
+        let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels)?;
+        write(&folder.join("config.json"), config.as_bytes())?;
+        carried::copy(|name| self.source.read(name), "", Carry::Tokenizer, folder)?;
+        self.write_tensors(&folder.join("model.safetensors"), self.prefix())?;
+        for head in &self.heads {
+            write_head(&folder.join(FOLDER).join(&head.name), head, self.bert.config().architecture)?;
+        }
+        Ok(())
+    }
+
+    /// What the class name in `architectures` ends in: what was trained last, else what the folder said.
+    pub(super) fn class(&self) -> &'static str {
+        let has = |part| self.changed.heads.contains(&part);
+        let said = |end: &str| self.bert.config().architectures.iter().any(|name| name.ends_with(end));
+        let (words, next) = (has(HeadPart::MaskedLm), has(HeadPart::NextSentence));
+        match () {
+            () if words && next => "ForPreTraining",
+            () if words => "ForMaskedLM",
+            () if next => "ForNextSentencePrediction",
+            () if has(HeadPart::Sequence) => "ForSequenceClassification",
+            () if has(HeadPart::Token) => "ForTokenClassification",
+            () if has(HeadPart::Span) => "ForQuestionAnswering",
+            () => ENDS.into_iter().find(|end| said(end)).unwrap_or("Model"),
+        }
+    }
+
+    fn family(&self) -> &'static str {
+        match self.bert.config().architecture {
+            Architecture::Bert => "Bert",
+            Architecture::Albert => "Albert",
+        }
+    }
+
+    /// What a task model puts before the encoder's keys.
+    pub(super) fn prefix(&self) -> &'static str {
+        match (self.class(), self.bert.config().architecture) {
+            ("Model", _) => "",
+            (_, Architecture::Bert) => "bert.",
+            (_, Architecture::Albert) => "albert.",
+        }
+    }
+
+    fn write_tensors(&self, path: &Path, prefix: &str) -> Result<()> {
+        let mut changed = self.merged()?;
+        for (name, tensor) in self.bert.tensors(&self.changed.without_adapter())? {
+            changed.entry(name).or_insert_with(|| Cow::Borrowed(values(tensor)).into());
+        }
+        let mut outputs = Vec::new();
+        let shapes: BTreeMap<String, Vec<usize>> = self.shapes()?;
+        for (name, tensor) in &changed {
+            let shape = shapes.get(name).cloned().unwrap_or_default();
+            let bytes = f32_bytes(&tensor.0);
+            outputs.push(Output { key: qualified(prefix, name), dtype: DType::F32, shape, bytes });
+        }
+        let stored: Vec<_> = self.weights.tensors().map(|(name, _, stored)| (name.to_owned(), stored)).collect();
+        for (name, stored) in &stored {
+            if changed.contains_key(name) || self.is_stale(name) {
+                continue;
+            }
+            let stored = stored.as_ref().map_err(Clone::clone)?;
+            outputs.push(Output {
+                key: qualified(prefix, name),
+                dtype: stored.dtype,
+                shape: stored.shape.clone(),
+                bytes: Cow::Borrowed(stored.mapped.bytes()),
+            });
+        }
+        save::write(path, &outputs, &[("format", "pt")])
+    }
+
+    /// Stored tensors that would contradict what is written: constants, and second names of tied ones.
+    fn is_stale(&self, name: &str) -> bool {
+        let tied = self.bert.config().tie_word_embeddings;
+        let second = matches!(
+            name,
+            "cls.predictions.decoder.weight"
+                | "cls.predictions.decoder.bias"
+                | "predictions.decoder.weight"
+                | "predictions.decoder.bias"
+        );
+        let classifier = name.starts_with("classifier.")
+            && self.changed.heads.iter().any(|head| matches!(head, HeadPart::Sequence | HeadPart::Token));
+        (tied && second) || classifier || name.ends_with(".position_ids") || name.ends_with(".token_type_ids")
+    }
+
+    /// W + s·B A of every module with a low-rank pair.
+    fn merged(&self) -> Result<BTreeMap<String, Values<'_>>> {
+        let mut merged = BTreeMap::new();
+        let config = self.bert.config();
+        let Some(adapter) = self.bert.encoder().adapter() else { return Ok(merged) };
+        for (module, pair) in adapter.pairs(config.architecture) {
+            let weight = self.bert.weight(&module)?;
+            let sum = lora::merged(&self.device, weight, &pair.lora())?;
+            merged.insert(format!("{module}.weight"), Values(Cow::Owned(sum.to_host(&self.device)?)));
+        }
+        Ok(merged)
+    }
+
+    /// Shapes of everything that may have changed, as HuggingFace stores them.
+    fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>> {
+        let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (name, tensor) in self.bert.tensors(&self.changed.without_adapter())? {
+            let shape = stored_shape(&name, tensor);
+            shapes.insert(name, shape);
+        }
+        if let Some(adapter) = self.bert.encoder().adapter() {
+            for (module, _) in adapter.pairs(self.bert.config().architecture) {
+                let (inputs, outputs) = adapter::shape(self.bert.config(), &module);
+                shapes.insert(format!("{module}.weight"), vec![outputs, inputs]);
+            }
+        }
+        Ok(shapes)
+    }
+}
+
+/// Ends of class names in HuggingFace.
+const ENDS: [&str; 7] = [
+    "ForPreTraining",
+    "ForMaskedLM",
+    "ForNextSentencePrediction",
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "Model",
+];
+
+/// The values of a tensor, borrowed where it lies in memory.
+struct Values<'a>(Cow<'a, [f32]>);
+
+impl<'a> From<Cow<'a, [f32]>> for Values<'a> {
+    fn from(values: Cow<'a, [f32]>) -> Self {
+        Self(values)
+    }
+}
+
+/// The values of a tensor on the CPU.
+pub(super) fn values(tensor: &Tensor<Cpu>) -> &[f32] {
+    &tensor.buffer().as_slice()[..tensor.rows() * tensor.cols()]
+}
+
+/// The shape in which HuggingFace stores a tensor that is a matrix here.
+pub(super) fn stored_shape(name: &str, tensor: &Tensor<Cpu>) -> Vec<usize> {
+    let is_vector =
+        name.ends_with(".bias") || name.ends_with("LayerNorm.weight") || name.ends_with("layer_norm.weight");
+    if is_vector { vec![tensor.cols()] } else { vec![tensor.rows(), tensor.cols()] }
+}
+
+fn write_head(folder: &Path, head: &NamedHead, architecture: Architecture) -> Result<()> {
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
+    write(&folder.join(DESCRIPTION), format!("{:#}\n", head.description()).as_bytes())?;
+    let mut tensors = head.dense.tensors(head.module())?;
+    if let Some(pooler) = &head.pooler {
+        tensors.extend(pooler.tensors(adapter::pooler_module(architecture))?);
+    }
+    let outputs: Vec<Output<'_>> = tensors.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
+    save::write(&folder.join("model.safetensors"), &outputs, &[("format", "pt")])
+}
+
+fn f32_output(name: String, tensor: &Tensor<Cpu>) -> Output<'_> {
+    let (shape, bytes) = (stored_shape(&name, tensor), f32_bytes(values(tensor)));
+    Output { key: name, dtype: DType::F32, shape, bytes }
+}
+
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|e| Error::io(path, &e))
+}

@@ -1,0 +1,429 @@
+//! Where a training can go on after it ended, however it ended.
+//!
+//! A checkpoint is a folder `checkpoint-STEP` in HuggingFace's form: the model (of low-rank training, its adapter),
+//! `trainer_state.json`, and beside them `optimizer.safetensors` with the moments, and `best.safetensors` where other
+//! parameters than the model's were the best so far. It appears in one step.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::{TrainOptions, Trainer};
+use crate::bert::Scope;
+use crate::bert::peft::{LoraConfig, StoredAdapter};
+use crate::device::{Cpu, Tensor};
+use crate::dtype::DType;
+use crate::engine::Model;
+use crate::engine::save::{stored_shape, values};
+use crate::error::{Error, Result, Status};
+use crate::ops::adam_w::Moments;
+use crate::train::fit::{Course, Every, Position, Record};
+use crate::train::learner::Learner;
+use crate::train::state::{EarlyStopping, TrainerState};
+use crate::train::stopping::Seen;
+use crate::train::update::Optimizer;
+use crate::weights::NewFolder;
+use crate::weights::Weights;
+use crate::weights::save::{self, Output, f32_bytes};
+
+const STATE: &str = "trainer_state.json";
+const MOMENTS: &str = "optimizer.safetensors";
+const BEST: &str = "best.safetensors";
+const PREFIX: &str = "checkpoint-";
+
+/// The best parameters so far, in an unnamed scratch file.
+pub struct Kept {
+    file: File,
+    step: u64,
+}
+
+impl Kept {
+    /// The parameters of `learner` after `step` steps.
+    pub fn of(learner: &Learner<Cpu>, step: u64) -> Result<Self> {
+        let named = learner.bert().tensors(learner.scope())?;
+        Self::store(step, named.iter().map(|(_, tensor)| values(tensor)))
+    }
+
+    fn store<'a>(step: u64, tensors: impl Iterator<Item = &'a [f32]>) -> Result<Self> {
+        let file = tempfile::tempfile().map_err(scratch)?;
+        let mut out = BufWriter::new(file);
+        for tensor in tensors {
+            out.write_all(&f32_bytes(tensor)).map_err(scratch)?;
+        }
+        let file = out.into_inner().map_err(|e| scratch(e.into_error()))?;
+        Ok(Self { file, step })
+    }
+
+    /// The step after which they were the best.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Puts them in place.
+    pub fn put(&mut self, learner: &mut Learner<Cpu>) -> Result<()> {
+        self.file.seek(SeekFrom::Start(0)).map_err(scratch)?;
+        for (tensor, _) in learner.pairs_mut()? {
+            let count = tensor.rows() * tensor.cols();
+            let values = self.next(count)?;
+            tensor.buffer_mut().as_mut_slice()?[..count].copy_from_slice(&values);
+        }
+        Ok(())
+    }
+
+    fn next(&mut self, count: usize) -> Result<Vec<f32>> {
+        let mut bytes = vec![0; count * size_of::<f32>()];
+        self.file.read_exact(&mut bytes).map_err(scratch)?;
+        Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+}
+
+fn scratch(error: std::io::Error) -> Error {
+    Error::io("scratch file of the best parameters".as_ref(), &error)
+}
+
+/// Writes the checkpoints of one training.
+pub struct Writer {
+    folder: Option<PathBuf>,
+    model: Model,
+    scope: Scope,
+    lora: Option<LoraConfig>,
+    options: TrainOptions,
+    total: u64,
+    metric: String,
+}
+
+impl Trainer {
+    /// Whatever writes this training's checkpoints.
+    pub(super) fn writer(&self, course: &Course, total: u64) -> Result<Writer> {
+        Ok(Writer {
+            folder: self.options.checkpoints.clone(),
+            model: self.model.clone(),
+            scope: self.learner.scope().clone(),
+            lora: self.lora.clone(),
+            options: self.options.clone(),
+            total,
+            metric: course.metric.clone(),
+        })
+    }
+
+    /// Goes on from a checkpoint, or from the newest in a folder of checkpoints: the next [`Trainer::fit`] with the same
+    /// examples ends with the same parameters, bit by bit, as one that was never interrupted.
+    ///
+    /// Fails with `Missing` when there is no checkpoint, `InvalidArgument` when it belongs to other options, naming the
+    /// first that differs, and `InvalidFile` when it does not fit what trains.
+    pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
+        let folder = find(checkpoint)?;
+        let named = |error: Error| error.within(folder.display());
+        let bytes = fs::read(folder.join(STATE)).map_err(|e| Error::io(&folder.join(STATE), &e))?;
+        let state = TrainerState::parse(&bytes).map_err(named)?;
+        same_options(&state.cloze, &self.options.fingerprint()).map_err(named)?;
+        let position = position(&state).map_err(named)?;
+        let count = number(&state.cloze, "optimizer_steps").map_err(named)?;
+
+        let parameters = match self.lora {
+            Some(_) => adapter_tensors(&folder)?,
+            None => tensors(&Weights::open(&folder)?)?,
+        };
+        let moments = tensors(&Weights::open_file(&folder.join(MOMENTS))?)?;
+        let shapes: Vec<(String, usize, usize)> = {
+            let named = self.learner.bert().tensors(self.learner.scope())?;
+            named.into_iter().map(|(name, tensor)| (name, tensor.rows(), tensor.cols())).collect()
+        };
+        let device = self.model.inner.device.clone();
+        let tensor = |prefix: &str, (name, rows, cols): &(String, usize, usize)| {
+            let values = get(&moments, &format!("{prefix}.{name}"), rows * cols)?;
+            Tensor::from_host(&device, values, *rows, *cols)
+        };
+        let moment = |shape| Ok(Moments { mean: tensor("exp_avg", shape)?, square: tensor("exp_avg_sq", shape)? });
+        let restored: Vec<Moments<Cpu>> = shapes.iter().map(moment).collect::<Result<_>>().map_err(named)?;
+        for (name, rows, cols) in &shapes {
+            get(&parameters, name, rows * cols).map_err(named)?;
+        }
+        let best = match (position.best_step, folder.join(BEST).exists()) {
+            (Some(step), true) => {
+                let best = tensors(&Weights::open_file(&folder.join(BEST))?)?;
+                let in_order: Vec<&[f32]> = shapes
+                    .iter()
+                    .map(|(name, rows, cols)| get(&best, name, rows * cols))
+                    .collect::<Result<_>>()
+                    .map_err(named)?;
+                Some(Kept::store(step, in_order.into_iter())?)
+            }
+            _ => None,
+        };
+
+        for ((tensor, _), (name, rows, cols)) in self.learner.pairs_mut()?.into_iter().zip(&shapes) {
+            tensor.buffer_mut().as_mut_slice()?[..rows * cols].copy_from_slice(get(&parameters, name, rows * cols)?);
+        }
+        self.optimizer.restore(restored, count)?;
+        self.learner.clear_gradients(&device)?;
+        self.best = match best {
+            None if position.best_step == Some(position.step) => Some(Kept::of(&self.learner, position.step)?),
+            best => best,
+        };
+        (self.position, self.accumulated, self.rows) = (position, 0, 0);
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Writes the checkpoint of this moment and removes old ones. Returns its folder.
+    pub fn checkpoint(
+        &self,
+        learner: &Learner<Cpu>,
+        optimizer: &Optimizer<Cpu>,
+        position: &Position,
+        best: Option<&mut Kept>,
+    ) -> Result<PathBuf> {
+        let Some(root) = &self.folder else {
+            return Err(Error::internal("a checkpoint without a folder"));
+        };
+        fs::create_dir_all(root).map_err(|e| Error::io(root, &e))?;
+        let target = root.join(format!("{PREFIX}{}", position.step));
+        let new = NewFolder::begin(&target)?;
+        let inner = self.model.inner.with(learner.bert().share(), self.model.inner.changed.with(&self.scope));
+        match &self.lora {
+            Some(config) => inner.write_adapter(new.path(), config, &self.scope)?,
+            None => inner.write(new.path())?,
+        }
+        self.write_moments(&new.path().join(MOMENTS), learner, optimizer)?;
+        if let Some(best) = best.filter(|best| best.step() != position.step) {
+            write_best(&new.path().join(BEST), learner, best)?;
+        }
+        let state = self.state(position, optimizer).to_json();
+        crate::engine::save::write(&new.path().join(STATE), state.as_bytes())?;
+        new.commit()?;
+        self.prune(root, position)?;
+        Ok(target)
+    }
+
+    fn write_moments(&self, path: &Path, learner: &Learner<Cpu>, optimizer: &Optimizer<Cpu>) -> Result<()> {
+        let named = learner.bert().tensors(&self.scope)?;
+        let mut outputs = Vec::with_capacity(2 * named.len());
+        for ((name, tensor), moments) in named.iter().zip(optimizer.moments()) {
+            for (prefix, moment) in [("exp_avg", &moments.mean), ("exp_avg_sq", &moments.square)] {
+                outputs.push(Output {
+                    key: format!("{prefix}.{name}"),
+                    dtype: DType::F32,
+                    shape: stored_shape(name, tensor),
+                    bytes: f32_bytes(values(moment)),
+                });
+            }
+        }
+        let step = optimizer.count().to_string();
+        save::write(path, &outputs, &[("format", "pt"), ("step", &step)])
+    }
+
+    fn state(&self, position: &Position, optimizer: &Optimizer<Cpu>) -> TrainerState {
+        let steps = |every: Every| match every {
+            Every::Steps(steps) => steps,
+            Every::Epoch | Every::Never => 0,
+        };
+        let options = &self.options;
+        let epoch = position.history.iter().rev().map(|record| match record {
+            Record::Step(step) => step.epoch,
+            Record::Evaluation(found) => found.epoch,
+        });
+        let mut state = TrainerState::new();
+        state.epoch = epoch.into_iter().next().unwrap_or(0.0);
+        (state.global_step, state.max_steps) = (position.step, self.total);
+        (state.logging_steps, state.eval_steps, state.save_steps) =
+            (1, steps(options.evaluate), steps(options.checkpoint));
+        (state.train_batch_size, state.num_train_epochs) = (Some(options.batch_size as u64), options.epochs);
+        state.log_history = position.history.iter().map(log).collect();
+        (state.best_metric, state.best_global_step) = (position.seen.best, position.best_step);
+        let best = self.folder.as_ref().zip(position.best_step);
+        state.best_model_checkpoint =
+            best.map(|(root, step)| root.join(format!("{PREFIX}{step}")).to_string_lossy().into_owned());
+        state.early_stopping = (options.patience > 0).then(|| EarlyStopping {
+            patience: options.patience.into(),
+            threshold: options.threshold,
+            counter: position.seen.without_improvement.into(),
+        });
+        state.cloze = object(json!({
+            "options": options.fingerprint(),
+            "metric": self.metric,
+            "epochs_done": position.epoch,
+            "batches_done": position.batch,
+            "optimizer_steps": optimizer.count(),
+            // as bits: a decimal need not come back as the same number
+            "best_metric_bits": position.seen.best.map(f64::to_bits),
+            "without_improvement": position.seen.without_improvement,
+            "stopped": position.stopped,
+        }));
+        state
+    }
+
+    /// Removes all but the newest checkpoints and that of the best evaluation.
+    fn prune(&self, root: &Path, position: &Position) -> Result<()> {
+        if self.options.keep_checkpoints == 0 {
+            return Ok(());
+        }
+        let mut steps = checkpoints(root)?;
+        steps.sort_unstable_by(|a, b| b.cmp(a));
+        for step in steps.into_iter().skip(self.options.keep_checkpoints) {
+            if Some(step) != position.best_step {
+                let folder = root.join(format!("{PREFIX}{step}"));
+                fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_best(path: &Path, learner: &Learner<Cpu>, best: &mut Kept) -> Result<()> {
+    best.file.seek(SeekFrom::Start(0)).map_err(scratch)?;
+    let named = learner.bert().tensors(learner.scope())?;
+    let mut outputs = Vec::with_capacity(named.len());
+    for (name, tensor) in named {
+        let values = best.next(tensor.rows() * tensor.cols())?;
+        let bytes = Cow::Owned(f32_bytes(&values).into_owned());
+        outputs.push(Output { shape: stored_shape(&name, tensor), key: name, dtype: DType::F32, bytes });
+    }
+    save::write(path, &outputs, &[("format", "pt")])
+}
+
+/// The line of `log_history` as HuggingFace's Trainer writes it.
+fn log(record: &Record) -> Map<String, Value> {
+    object(match record {
+        Record::Step(step) => json!({
+            "epoch": step.epoch,
+            "grad_norm": step.gradient_norm,
+            "learning_rate": step.learning_rate,
+            "loss": step.loss,
+            "step": step.step,
+        }),
+        Record::Evaluation(found) => {
+            let mut line = Map::new();
+            line.insert("epoch".into(), json!(found.epoch));
+            line.insert("step".into(), json!(found.step));
+            for (name, value) in found.metrics.iter() {
+                line.insert(format!("eval_{name}"), json!(value));
+            }
+            line.insert("best".into(), json!(found.best));
+            Value::Object(line)
+        }
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+fn position(state: &TrainerState) -> Result<Position> {
+    let cloze = &state.cloze;
+    let best = match cloze.get("best_metric_bits") {
+        None | Some(Value::Null) => None,
+        Some(bits) => {
+            let bits = bits.as_u64().ok_or_else(|| Error::file(format!("{STATE}: best_metric_bits: {bits}")))?;
+            Some(f64::from_bits(bits))
+        }
+    };
+    let without = number(cloze, "without_improvement")?;
+    Ok(Position {
+        step: state.global_step,
+        epoch: number(cloze, "epochs_done")?,
+        batch: number(cloze, "batches_done")?,
+        seen: Seen { best, without_improvement: u32::try_from(without).unwrap_or(u32::MAX) },
+        best_step: state.best_global_step,
+        stopped: cloze.get("stopped").and_then(Value::as_bool).unwrap_or(false),
+        history: state.log_history.iter().filter_map(record).collect(),
+    })
+}
+
+/// A line of `log_history` read back.
+fn record(line: &Map<String, Value>) -> Option<Record> {
+    use crate::train::fit::{EvaluationRecord, StepRecord};
+    use crate::train::metrics::Metrics;
+    let value = |name: &str| line.get(name).and_then(Value::as_f64);
+    let (step, epoch) = (line.get("step")?.as_u64()?, value("epoch")?);
+    if let Some(loss) = value("loss") {
+        let (learning_rate, gradient_norm) = (value("learning_rate")?, value("grad_norm")?);
+        return Some(Record::Step(StepRecord { step, epoch, loss, learning_rate, gradient_norm }));
+    }
+    let mut metrics = Metrics::new();
+    for (name, value) in line {
+        if let (Some(name), Some(value)) = (name.strip_prefix("eval_"), value.as_f64()) {
+            metrics.push(name, value);
+        }
+    }
+    let best = line.get("best").and_then(Value::as_bool).unwrap_or(false);
+    Some(Record::Evaluation(EvaluationRecord { step, epoch, metrics, best }))
+}
+
+fn number(cloze: &Map<String, Value>, key: &str) -> Result<u64> {
+    cloze.get(key).and_then(Value::as_u64).ok_or_else(|| {
+        Error::file(format!("{STATE}: no whole number {key:?} of cloze's, expected a checkpoint that cloze wrote"))
+    })
+}
+
+fn same_options(cloze: &Map<String, Value>, now: &Value) -> Result<()> {
+    let (Some(Value::Object(then)), Value::Object(now)) = (cloze.get("options"), now) else {
+        return Err(Error::file(format!("{STATE}: no options of cloze's, expected a checkpoint that cloze wrote")));
+    };
+    // through text on both sides: numbers of f32 print differently as f64
+    let differs = now.iter().find(|(name, value)| then.get(*name).map(Value::to_string) != Some(value.to_string()));
+    match differs {
+        None => Ok(()),
+        Some((name, value)) => {
+            let before = then.get(name).map_or_else(|| "nothing".to_owned(), Value::to_string);
+            Err(Error::argument(format!("option {name}: the checkpoint's is {before}, this training's {value}")))
+        }
+    }
+}
+
+/// A checkpoint, or the newest in a folder of them.
+fn find(path: &Path) -> Result<PathBuf> {
+    if path.join(STATE).exists() {
+        return Ok(path.to_owned());
+    }
+    match checkpoints(path)?.into_iter().max() {
+        Some(step) => Ok(path.join(format!("{PREFIX}{step}"))),
+        None => Err(Error::missing(format!("{}: no checkpoint, expected {STATE} or {PREFIX}…", path.display()))),
+    }
+}
+
+/// Steps of the complete checkpoints in a folder.
+fn checkpoints(root: &Path) -> Result<Vec<u64>> {
+    let mut steps = Vec::new();
+    for entry in fs::read_dir(root).map_err(|e| Error::io(root, &e))? {
+        let entry = entry.map_err(|e| Error::io(root, &e))?;
+        let name = entry.file_name();
+        let step = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|step| step.parse().ok());
+        if let Some(step) = step.filter(|_| entry.path().join(STATE).exists()) {
+            steps.push(step);
+        }
+    }
+    Ok(steps)
+}
+
+fn tensors(weights: &Weights) -> Result<BTreeMap<String, Vec<f32>>> {
+    weights.tensors().map(|(name, _, stored)| Ok((name.to_owned(), stored?.to_f32()))).collect()
+}
+
+/// Pairs and saved modules under the names that train.
+fn adapter_tensors(folder: &Path) -> Result<BTreeMap<String, Vec<f32>>> {
+    let stored = StoredAdapter::open(folder)?;
+    let mut all: BTreeMap<String, Vec<f32>> =
+        stored.saved.iter().map(|(name, tensor)| (name.clone(), tensor.to_f32())).collect();
+    for (module, pair) in &stored.pairs {
+        all.insert(format!("{module}.lora_A.weight"), pair.a.to_f32());
+        all.insert(format!("{module}.lora_B.weight"), pair.b.to_f32());
+    }
+    Ok(all)
+}
+
+fn get<'a>(tensors: &'a BTreeMap<String, Vec<f32>>, name: &str, count: usize) -> Result<&'a [f32]> {
+    match tensors.get(name) {
+        Some(values) if values.len() == count => Ok(values),
+        Some(values) => Err(Error::file(format!("tensor {name:?}: {} numbers, expected {count}", values.len()))),
+        None => Err(Error::new(Status::InvalidFile, format!("tensor {name:?} is not there, but it trains"))),
+    }
+}

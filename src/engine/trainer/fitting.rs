@@ -1,0 +1,173 @@
+//! The whole of a training in one call.
+
+use std::path::Path;
+
+use super::Trainer;
+use super::checkpoint::Kept;
+use crate::engine::{Cancel, evaluate};
+use crate::error::{Error, Result, Status};
+use crate::train::encode::Item;
+use crate::train::examples::Dataset;
+use crate::train::fit::{self, EvaluationRecord, Examples, Moment, Record, StepRecord};
+use crate::train::metrics::Metrics;
+use crate::train::prefix::{CacheLimits, PrefixCache};
+
+/// What a training reports to and how it is stopped.
+#[derive(Default)]
+pub struct FitRun<'a> {
+    /// A flag that stops it, polled many times a second.
+    pub cancel: Option<&'a Cancel>,
+    /// Told of every event, on the caller's thread; `false` stops.
+    pub observe: Option<&'a mut dyn FnMut(&FitEvent<'_>) -> bool>,
+}
+
+/// What happened.
+pub enum FitEvent<'a> {
+    /// An optimizer step is done.
+    Step {
+        /// What it did.
+        record: &'a StepRecord,
+        /// Steps there will be, if nothing stops training early.
+        total: u64,
+        /// Examples it took.
+        examples: usize,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// The development examples have been evaluated.
+    Evaluation {
+        /// What was found.
+        record: &'a EvaluationRecord,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// A checkpoint is complete.
+    Checkpoint {
+        /// Where it lies.
+        folder: &'a Path,
+    },
+}
+
+/// What a training came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// Optimizer steps done.
+    pub steps: u64,
+    /// Step and value of the best evaluation.
+    pub best: Option<(u64, f64)>,
+    /// Metrics on the development examples of the parameters that the trainer holds now.
+    pub metrics: Option<Metrics>,
+    /// Whether the patience ended.
+    pub stopped_early: bool,
+}
+
+impl Trainer {
+    /// Trains on `train` from where the trainer is to the end of the options' course, and ends with the best parameters
+    /// where `dev` was evaluated and the options keep them.
+    ///
+    /// The same options, examples and seed give the same parameters, bit by bit, on any number of threads.
+    ///
+    /// Fails with `InvalidInput` when an example does not fit (a label that is not known, naming it and its line),
+    /// `InvalidArgument` on no examples, `NotFinite` when the loss or a gradient is no finite number, `Cancelled` when the
+    /// caller stopped it, and `Io` when a checkpoint cannot be written. Parameters are then those of the last whole step,
+    /// and earlier checkpoints are still there.
+    pub fn fit(&mut self, train: &Dataset, dev: Option<&Dataset>, run: FitRun<'_>) -> Result<Fitted> {
+        let steady = self.model.inner.device.clone();
+        let device = steady.cancelled_by(run.cancel);
+        let train_items = self.encode(train)?;
+        let dev_items = dev.map(|dev| self.encode(dev)).transpose()?;
+        if let (Some(dev), Some([])) = (dev, dev_items.as_deref()) {
+            return Err(Error::argument(format!("no examples to evaluate on, {} given", dev.len())));
+        }
+        let lengths: Vec<usize> = train_items.iter().map(|item| item.tokens.ids.len()).collect();
+        let course = self.course(&lengths)?;
+        let none: &[Item] = &[];
+        self.fit_memory(&[&train_items, dev_items.as_deref().unwrap_or(none)], self.options.batch_size)?;
+        if self.accumulated > 0 {
+            return Err(Error::argument("gradients are accumulated: apply them before fitting"));
+        }
+
+        let (mut cache, mut dev_cache) = self.caches(train_items.len(), dev_items.as_ref().map_or(0, Vec::len));
+        let labels = self.labels.clone();
+        let model = self.model.clone();
+        let encoding = evaluate::Encoding::new(&model, &labels, self.options.max_tokens)?;
+        let empty = Dataset::new();
+        let judge = evaluate::judge(self.options.objective, dev.unwrap_or(&empty), &labels, encoding.borrow());
+        let mut observe = run.observe;
+        let mut tell = |event: FitEvent<'_>| match observe.as_mut().is_none_or(|observe| observe(&event)) {
+            true => Ok(()),
+            false => Err(Error::new(Status::Cancelled, "cancelled by the progress callback")),
+        };
+        let keeps = self.options.keep_best;
+        let mut best = self.best.take();
+        let writer = self.writer(&course, fit::total_steps(&course, &lengths)?)?;
+        let Self { learner, optimizer, position, .. } = self;
+        let outcome = fit::fit(
+            &device,
+            &steady,
+            learner,
+            optimizer,
+            &course,
+            position,
+            Examples { items: &train_items, cache: &mut cache },
+            dev_items.as_deref().map(|items| Examples { items, cache: &mut dev_cache }),
+            &judge,
+            &mut |moment, learner, optimizer, position| match moment {
+                Moment::Step { record, total, examples, seconds } => {
+                    tell(FitEvent::Step { record, total, examples, seconds })
+                }
+                Moment::Evaluation { record, seconds } => tell(FitEvent::Evaluation { record, seconds }),
+                Moment::Best if keeps => {
+                    best = Some(Kept::of(learner, position.step)?);
+                    Ok(())
+                }
+                Moment::Best => Ok(()),
+                Moment::Checkpoint => {
+                    let folder = writer.checkpoint(learner, optimizer, position, best.as_mut())?;
+                    tell(FitEvent::Checkpoint { folder: &folder })
+                }
+            },
+        );
+        self.best = best;
+        outcome.map_err(|error| self.model.explain(error))?;
+        self.finish()
+    }
+
+    /// Puts the best parameters in place.
+    fn finish(&mut self) -> Result<Fitted> {
+        if let (Some(kept), true) = (&mut self.best, self.options.keep_best) {
+            if kept.step() != self.position.step {
+                kept.put(&mut self.learner)?;
+            }
+        }
+        let best = self.position.best_step.zip(self.position.seen.best);
+        let step = match (&best, self.options.keep_best) {
+            (Some((step, _)), true) => *step,
+            _ => self.position.step,
+        };
+        let metrics = self.position.history.iter().rev().find_map(|record| match record {
+            Record::Evaluation(found) if found.step == step => Some(found.metrics.clone()),
+            _ => None,
+        });
+        Ok(Fitted { steps: self.position.step, best, metrics, stopped_early: self.position.stopped })
+    }
+
+    /// What frozen layers give is kept of training and development examples, each in its share of the room.
+    fn caches(&self, train: usize, dev: usize) -> (PrefixCache, PrefixCache) {
+        let share = |bytes: u64, part: usize| match train + dev {
+            0 => 0,
+            all => (bytes as u128 * part as u128 / all as u128) as u64,
+        };
+        let frozen = self.learner.lowest() > 0 && !self.learner.scope().embeddings;
+        let memory = match self.options.memory {
+            0 => self.options.cache_memory,
+            budget => self.options.cache_memory.min(budget.saturating_sub(self.memory().total())),
+        };
+        let limits = |part: usize| match frozen {
+            true => CacheLimits { memory: share(memory, part), file: share(self.options.cache_file, part) },
+            // word vectors alone cost less to add up than to keep
+            false => CacheLimits { memory: 0, file: 0 },
+        };
+        (PrefixCache::new(train, limits(train)), PrefixCache::new(dev, limits(dev)))
+    }
+}

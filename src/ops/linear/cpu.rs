@@ -1,0 +1,233 @@
+//! Linear layers on the CPU: each pass is a product of matrices as they are stored.
+
+use std::ops::Range;
+
+use super::{Gradients, Linear, Op, Weight};
+use crate::device::{Cpu, Tensor};
+use crate::error::Result;
+use crate::ops::activation::Activation;
+use crate::ops::gemm::{self, Ahead, Start};
+use crate::ops::product::{self, Product, Right, Stored, Transposed};
+use crate::ops::shared::SharedRows;
+use crate::simd::{Kernel, Simd};
+
+impl Op for Cpu {
+    fn linear_forward(
+        &self,
+        x: &Tensor<Cpu>,
+        layers: &[Linear<'_, Cpu>],
+        activation: Activation,
+        y: &mut Tensor<Cpu>,
+    ) -> Result<()> {
+        let ((rows, depth), stride) = (x.shape(), y.cols());
+        if rows == 0 {
+            return Ok(());
+        }
+        let x = Stored { values: &x.buffer().as_slice()[..rows * depth], stride: depth };
+        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
+        let mut column = 0;
+        let mut products = Vec::with_capacity(layers.len());
+        for layer in layers {
+            let columns = layer.weight.shape().0;
+            let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..columns]));
+            let right = Outputs(layer.weight);
+            products.push(Product { left: x, right, rows, depth, columns, start, activation, c: &y, column });
+            column += columns;
+        }
+        // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
+        unsafe { product::run(self, &products) }
+    }
+
+    fn linear_backward_input(&self, dy: &Tensor<Cpu>, layers: &[Linear<'_, Cpu>], dx: &mut Tensor<Cpu>) -> Result<()> {
+        let ((rows, depth), columns) = (dy.shape(), dx.cols());
+        let dx = &mut dx.buffer_mut().as_mut_slice()?[..rows * columns];
+        if rows == 0 || depth == 0 {
+            dx.fill(0.0);
+            return Ok(());
+        }
+        let product = Product {
+            left: Stored { values: &dy.buffer().as_slice()[..rows * depth], stride: depth },
+            right: Inputs { layers },
+            rows,
+            depth,
+            columns,
+            start: Start::Zero,
+            activation: Activation::Identity,
+            c: &SharedRows::new(dx, columns),
+            column: 0,
+        };
+        // SAFETY: one product, and dx is borrowed exclusively.
+        unsafe { product::run(self, &[product]) }
+    }
+
+    fn linear_backward_parameters(
+        &self,
+        x: &Tensor<Cpu>,
+        dy: &Tensor<Cpu>,
+        layers: &[Linear<'_, Cpu>],
+        gradients: Vec<Gradients<'_, Cpu>>,
+    ) -> Result<()> {
+        let ((depth, columns), stride) = (x.shape(), dy.cols());
+        if depth == 0 {
+            return Ok(());
+        }
+        let right = Stored { values: &x.buffer().as_slice()[..depth * columns], stride: columns };
+        let dy = &dy.buffer().as_slice()[..depth * stride];
+        let (mut weights, mut biases, mut column) = (Vec::new(), Vec::new(), 0);
+        for (layer, gradients) in layers.iter().zip(gradients) {
+            let rows = layer.weight.shape().0;
+            if let Some(weight) = gradients.weight {
+                let values = &mut weight.0.buffer_mut().as_mut_slice()?[..rows * columns];
+                weights.push((column, rows, SharedRows::new(values, columns)));
+            }
+            if let Some(bias) = gradients.bias {
+                biases.push((column, &mut bias.0.buffer_mut().as_mut_slice()?[..rows]));
+            }
+            column += rows;
+        }
+        let products: Vec<_> = weights
+            .iter()
+            .map(|(column, rows, c)| Product {
+                left: Transposed(Stored { values: &dy[*column..], stride }),
+                right,
+                rows: *rows,
+                depth,
+                columns,
+                start: Start::Held,
+                activation: Activation::Identity,
+                c,
+                column: 0,
+            })
+            .collect();
+        // SAFETY: each product has a gradient of its own, borrowed exclusively.
+        unsafe { product::run(self, &products)? };
+        for (column, sums) in biases {
+            add_column_sums(self, &dy[column..], stride, sums)?;
+        }
+        Ok(())
+    }
+}
+
+/// Wᵀ: a product with it has the layer's outputs as columns.
+#[derive(Clone, Copy)]
+struct Outputs<'a>(&'a Weight<Cpu>);
+
+impl Right for Outputs<'_> {
+    #[inline(always)]
+    fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        let stride = self.0.shape().1;
+        match self.0 {
+            Weight::F32(w) => {
+                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
+            }
+            Weight::F16(w) => {
+                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
+            }
+            Weight::Bf16(w) => {
+                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
+        let stride = self.0.shape().1;
+        match self.0 {
+            Weight::F32(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
+            Weight::F16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
+            Weight::Bf16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
+        }
+    }
+}
+
+/// W of several layers on top of each other: a product with it has their common inputs as columns.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    layers: &'a [Linear<'a, Cpu>],
+}
+
+impl Right for Inputs<'_> {
+    #[inline(always)]
+    fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        let (mut first, mut panel) = (0, panel);
+        for layer in self.layers {
+            let (outputs, stride) = layer.weight.shape();
+            let part = depth.start.max(first) - first..depth.end.min(first + outputs).saturating_sub(first);
+            first += outputs;
+            if part.is_empty() {
+                continue;
+            }
+            let (here, rest) = panel.split_at_mut(part.len() * gemm::width::<S>());
+            let columns = columns.clone();
+            match layer.weight {
+                Weight::F32(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
+                Weight::F16(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
+                Weight::Bf16(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
+            }
+            panel = rest;
+        }
+    }
+
+    #[inline(always)]
+    fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
+        let mut first = 0;
+        for layer in self.layers {
+            let (outputs, stride) = layer.weight.shape();
+            if depth.start < first + outputs {
+                let part = depth.start - first..depth.end.min(first + outputs) - first;
+                return match layer.weight {
+                    Weight::F32(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
+                    Weight::F16(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
+                    Weight::Bf16(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
+                };
+            }
+            first += outputs;
+        }
+        Ahead::NONE
+    }
+}
+
+/// Columns that one work item sums.
+const COLUMNS: usize = 256;
+
+/// `sums[n] += Σᵣ values[r · stride + n]`, over the rows that begin in `values`.
+fn add_column_sums(cpu: &Cpu, values: &[f32], stride: usize, sums: &mut [f32]) -> Result<()> {
+    let columns = sums.len();
+    let sums = SharedRows::new(sums, columns);
+    cpu.for_each(columns.div_ceil(COLUMNS), |item| {
+        let first = item * COLUMNS;
+        // SAFETY: every work item has its own columns.
+        let sums = unsafe { sums.row(0, first, COLUMNS.min(columns - first)) };
+        cpu.isa().dispatch(ColumnSums { values: &values[first..], stride, sums });
+    })
+}
+
+struct ColumnSums<'a> {
+    values: &'a [f32],
+    stride: usize,
+    sums: &'a mut [f32],
+}
+
+impl Kernel for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // Kept apart until the end: what is there may be large beside one row.
+        let mut totals = [0.0; COLUMNS];
+        let count = self.sums.len();
+        let whole = count - count % S::LANES;
+        for row in self.values.chunks(self.stride) {
+            let (body, tail) = row[..count].split_at(whole);
+            for (total, value) in totals.chunks_exact_mut(S::LANES).zip(body.chunks_exact(S::LANES)) {
+                s.store(total, s.add(s.load(total), s.load(value)));
+            }
+            for (total, value) in totals[whole..].iter_mut().zip(tail) {
+                *total += value;
+            }
+        }
+        for (sum, total) in self.sums.iter_mut().zip(&totals) {
+            *sum += total;
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! y = f(x Wᵀ + b) with W stored as `[N, K]`, HuggingFace's order, in whatever type the file holds.
+//!
+//!   dx = dy W        dW = dyᵀ x        db = Σₜ dyₜ        where dy is the gradient before f
+//!
+//! Several layers that read the same rows (query, key and value) run as one: their outputs lie side by side in y.
+
+mod cpu;
+#[cfg(test)]
+mod tests;
+
+use super::Accumulate;
+use super::activation::Activation;
+use crate::device::{Device, Tensor};
+use crate::dtype::{DType, bf16, f16};
+use crate::error::{Error, Result};
+
+/// A weight matrix `[N, K]` in its storage type.
+pub enum Weight<D: Device> {
+    /// 32-bit.
+    F32(Tensor<D, f32>),
+    /// 16-bit, IEEE.
+    F16(Tensor<D, f16>),
+    /// 16-bit, upper half of an f32.
+    Bf16(Tensor<D, bf16>),
+}
+
+impl<D: Device> Weight<D> {
+    /// `(N, K)`.
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Weight::F32(w) => w.shape(),
+            Weight::F16(w) => w.shape(),
+            Weight::Bf16(w) => w.shape(),
+        }
+    }
+
+    /// Storage type.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Weight::F32(_) => DType::F32,
+            Weight::F16(_) => DType::F16,
+            Weight::Bf16(_) => DType::Bf16,
+        }
+    }
+}
+
+/// A linear layer K → N.
+pub struct Linear<'a, D: Device> {
+    /// `[N, K]`
+    pub weight: &'a Weight<D>,
+    /// `[1, N]`
+    pub bias: Option<&'a Tensor<D>>,
+}
+
+/// Gradients of a layer's parameters; `None` is frozen.
+pub struct Gradients<'a, D: Device> {
+    /// `[N, K]`
+    pub weight: Option<Accumulate<'a, D>>,
+    /// `[1, N]`
+    pub bias: Option<Accumulate<'a, D>>,
+}
+
+/// What a device provides. Shapes are already checked.
+pub trait Op: Device {
+    /// Writes all of `y`.
+    fn linear_forward(
+        &self,
+        x: &Tensor<Self>,
+        layers: &[Linear<'_, Self>],
+        activation: Activation,
+        y: &mut Tensor<Self>,
+    ) -> Result<()>;
+    /// Writes all of `dx`.
+    fn linear_backward_input(
+        &self,
+        dy: &Tensor<Self>,
+        layers: &[Linear<'_, Self>],
+        dx: &mut Tensor<Self>,
+    ) -> Result<()>;
+    /// Adds to the gradients that are there; there is one entry a layer.
+    fn linear_backward_parameters(
+        &self,
+        x: &Tensor<Self>,
+        dy: &Tensor<Self>,
+        layers: &[Linear<'_, Self>],
+        gradients: Vec<Gradients<'_, Self>>,
+    ) -> Result<()>;
+}
+
+/// y `[T, ΣN]` = f(x Wᵀ + b) for each of `layers`, side by side. `y` takes that shape.
+pub fn forward<D: Op>(
+    device: &D,
+    x: &Tensor<D>,
+    layers: &[Linear<'_, D>],
+    activation: Activation,
+    y: &mut Tensor<D>,
+) -> Result<()> {
+    for layer in layers {
+        let (n, k) = layer.weight.shape();
+        if k != x.cols() {
+            return Err(Error::internal(format!("linear: weight [{n}, {k}] on rows of {}", x.cols())));
+        }
+        if let Some(bias) = layer.bias
+            && bias.shape() != (1, n)
+        {
+            return Err(Error::internal(format!("linear: bias {:?} for {n} outputs", bias.shape())));
+        }
+    }
+    y.reshape(device, x.rows(), outputs(layers))?;
+    device.linear_forward(x, layers, activation, y)
+}
+
+/// dx `[T, K]` = Σᵢ dyᵢ Wᵢ, where dy `[T, ΣN]` has the layers' outputs side by side. `dx` takes that shape.
+pub fn backward_input<D: Op>(device: &D, dy: &Tensor<D>, layers: &[Linear<'_, D>], dx: &mut Tensor<D>) -> Result<()> {
+    let depth = layers.first().map_or(0, |layer| layer.weight.shape().1);
+    if let Some(other) = layers.iter().find(|layer| layer.weight.shape().1 != depth) {
+        return Err(Error::internal(format!("linear: weight {:?} beside rows of {depth}", other.weight.shape())));
+    }
+    if dy.cols() != outputs(layers) {
+        return Err(Error::internal(format!("linear: {} gradients for {} outputs", dy.cols(), outputs(layers))));
+    }
+    dx.reshape(device, dy.rows(), depth)?;
+    device.linear_backward_input(dy, layers, dx)
+}
+
+/// dWᵢ += dyᵢᵀ x and dbᵢ += Σₜ dyᵢ, for dy `[T, ΣN]` and one of `gradients` a layer, in their order.
+pub fn backward_parameters<D: Op>(
+    device: &D,
+    x: &Tensor<D>,
+    dy: &Tensor<D>,
+    layers: &[Linear<'_, D>],
+    gradients: Vec<Gradients<'_, D>>,
+) -> Result<()> {
+    if dy.shape() != (x.rows(), outputs(layers)) || gradients.len() != layers.len() {
+        return Err(Error::internal(format!(
+            "linear: gradients {:?} of {} layers with {} outputs on rows {:?}, {} layers to add to",
+            dy.shape(),
+            layers.len(),
+            outputs(layers),
+            x.shape(),
+            gradients.len()
+        )));
+    }
+    for (layer, gradient) in layers.iter().zip(&gradients) {
+        let (n, k) = layer.weight.shape();
+        let weight = gradient.weight.as_ref().map_or((n, k), |weight| weight.0.shape());
+        let bias = gradient.bias.as_ref().map_or((1, n), |bias| bias.0.shape());
+        if k != x.cols() || weight != (n, k) || bias != (1, n) {
+            return Err(Error::internal(format!(
+                "linear: gradients {weight:?} and {bias:?} of a weight [{n}, {k}] on rows of {}",
+                x.cols()
+            )));
+        }
+    }
+    device.linear_backward_parameters(x, dy, layers, gradients)
+}
+
+/// ΣN
+fn outputs<D: Device>(layers: &[Linear<'_, D>]) -> usize {
+    layers.iter().map(|layer| layer.weight.shape().0).sum()
+}

@@ -1,0 +1,332 @@
+//! The loop: batches in their order, steps, evaluations, early stopping; able to go on from any step.
+
+use std::time::Instant;
+
+use crate::bert::Noise;
+use crate::error::{Error, Result, Status};
+use crate::ops::Ops;
+
+use super::batches::Plan;
+use super::encode::Item;
+use super::learner::{Learner, Predictions};
+use super::metrics::Metrics;
+use super::prefix::PrefixCache;
+use super::schedule::Schedule;
+use super::stopping::{Seen, Stopping};
+use super::update::Optimizer;
+
+/// Probabilities of dropout while training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// `hidden_dropout_prob`
+    pub hidden: f32,
+    /// `attention_probs_dropout_prob`
+    pub attention: f32,
+    /// `classifier_dropout`
+    pub head: f32,
+    /// `lora_dropout`
+    pub lora: f32,
+}
+
+/// How training goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Course {
+    /// Passes over the examples.
+    pub epochs: u64,
+    /// Most optimizer steps; 0 for no limit but the epochs.
+    pub max_steps: u64,
+    /// How examples become batches.
+    pub plan: Plan,
+    /// Batches to a step.
+    pub accumulation: u32,
+    /// Largest learning rate.
+    pub learning_rate: f32,
+    /// How it changes.
+    pub schedule: Schedule,
+    /// Steps over which it rises.
+    pub warmup: u64,
+    /// Of dropout.
+    pub rates: Rates,
+    /// Seed of dropout.
+    pub seed: u64,
+    /// When the development set is evaluated.
+    pub evaluate: Every,
+    /// When a checkpoint is due.
+    pub checkpoint: Every,
+    /// What is best, and when to stop for want of it.
+    pub stopping: Stopping,
+    /// Name of the metric that decides.
+    pub metric: String,
+}
+
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// Not at all.
+    Never,
+    /// At the end of each epoch.
+    Epoch,
+    /// After so many steps.
+    Steps(u64),
+}
+
+/// Where training is: all there is to store, beside parameters and moments, for it to go on later.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Position {
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Epochs done.
+    pub epoch: u64,
+    /// Batches done of the next epoch.
+    pub batch: u64,
+    /// What evaluations gave.
+    pub seen: Seen,
+    /// Step of the best evaluation.
+    pub best_step: Option<u64>,
+    /// Whether early stopping ended training.
+    pub stopped: bool,
+    /// Loss and learning rate of every step, metrics of every evaluation.
+    pub history: Vec<Record>,
+}
+
+/// One line of the history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// An optimizer step.
+    Step(StepRecord),
+    /// An evaluation.
+    Evaluation(EvaluationRecord),
+}
+
+/// What an optimizer step did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepRecord {
+    /// Its number, from 1.
+    pub step: u64,
+    /// Epochs done, in part.
+    pub epoch: f64,
+    /// Mean loss of its batches.
+    pub loss: f64,
+    /// Learning rate used.
+    pub learning_rate: f64,
+    /// Norm of the gradients before clipping.
+    pub gradient_norm: f64,
+}
+
+/// What an evaluation found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EvaluationRecord {
+    /// Steps done.
+    pub step: u64,
+    /// Epochs done, in part.
+    pub epoch: f64,
+    /// On the development set.
+    pub metrics: Metrics,
+    /// Whether it is the best so far.
+    pub best: bool,
+}
+
+/// Encoded examples with what is stored of them.
+pub struct Examples<'a> {
+    /// The examples.
+    pub items: &'a [Item],
+    /// What the frozen layers gave.
+    pub cache: &'a mut PrefixCache,
+}
+
+/// What the caller is told and asked.
+pub enum Moment<'a> {
+    /// An optimizer step is done.
+    Step {
+        /// What it did.
+        record: &'a StepRecord,
+        /// Steps there will be.
+        total: u64,
+        /// Examples it took.
+        examples: usize,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// An evaluation is done.
+    Evaluation {
+        /// What it found.
+        record: &'a EvaluationRecord,
+        /// Seconds it took.
+        seconds: f64,
+    },
+    /// The parameters are the best so far.
+    Best,
+    /// A checkpoint is due.
+    Checkpoint,
+}
+
+/// Told and asked as training goes on; an error ends it and becomes its result.
+pub type Observe<'a, D> = &'a mut dyn FnMut(Moment<'_>, &Learner<D>, &Optimizer<D>, &Position) -> Result<()>;
+
+/// How metrics come from predictions.
+pub type Judge<'a> = &'a dyn Fn(&[Item], &Predictions) -> Result<Metrics>;
+
+/// Trains from `position` to the end of the course.
+///
+/// An error leaves the parameters as the last whole step left them.
+#[allow(clippy::too_many_arguments)] // the learner, its course, its examples and who watches
+pub fn fit<D: Ops>(
+    device: &D,
+    steady: &D,
+    learner: &mut Learner<D>,
+    optimizer: &mut Optimizer<D>,
+    course: &Course,
+    position: &mut Position,
+    mut train: Examples<'_>,
+    mut dev: Option<Examples<'_>>,
+    judge: Judge<'_>,
+    observe: Observe<'_, D>,
+) -> Result<()> {
+    let lengths: Vec<usize> = train.items.iter().map(|item| item.tokens.ids.len()).collect();
+    let total = total_steps(course, &lengths)?;
+    while position.epoch < course.epochs && position.step < total && !position.stopped {
+        let batches = course.plan.batches(&lengths, position.epoch)?;
+        let groups = batches.len().div_ceil(course.accumulation as usize);
+        for group in (position.batch as usize / course.accumulation as usize)..groups {
+            let first = group * course.accumulation as usize;
+            let group = &batches[first..batches.len().min(first + course.accumulation as usize)];
+            let begun = Instant::now();
+            let loss = step_gradients(device, learner, course, position.step, group, &mut train)
+                .inspect_err(|_| drop(learner.clear_gradients(steady)))
+                .map_err(|error| named(error, position, group, train.items))?;
+            let learning_rate =
+                f64::from(course.learning_rate) * course.schedule.factor(position.step, course.warmup, total);
+            let gradient_norm = optimizer
+                .apply(steady, learner, learning_rate as f32, group.len() as u32)
+                .map_err(|error| named(error, position, group, train.items))?;
+            position.step += 1;
+            position.batch = (first + group.len()) as u64;
+            let epoch = position.epoch as f64 + position.batch as f64 / batches.len() as f64;
+            let record = StepRecord { step: position.step, epoch, loss, learning_rate, gradient_norm };
+            position.history.push(Record::Step(record));
+            let (examples, seconds) = (group.iter().map(Vec::len).sum(), begun.elapsed().as_secs_f64());
+            observe(Moment::Step { record: &record, total, examples, seconds }, learner, optimizer, position)?;
+
+            let ends = position.batch as usize == batches.len();
+            if ends {
+                (position.epoch, position.batch) = (position.epoch + 1, 0);
+            }
+            let last = position.step == total;
+            if let (Some(dev), true) = (&mut dev, course.evaluate.is_due(position.step, ends, last)) {
+                evaluate(device, learner, optimizer, course, position, epoch, dev, judge, observe)?;
+            }
+            if course.checkpoint.is_due(position.step, ends, last)
+                || (position.stopped && course.checkpoint != Every::Never)
+            {
+                observe(Moment::Checkpoint, learner, optimizer, position)?;
+            }
+            if last || position.stopped {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Optimizer steps of a whole course.
+pub fn total_steps(course: &Course, lengths: &[usize]) -> Result<u64> {
+    if lengths.is_empty() {
+        return Err(Error::argument("no examples to learn from"));
+    }
+    let mut total = 0;
+    for epoch in 0..course.epochs {
+        total += course.plan.batches(lengths, epoch)?.len().div_ceil(course.accumulation as usize) as u64;
+        if course.max_steps > 0 && total >= course.max_steps {
+            return Ok(course.max_steps);
+        }
+    }
+    Ok(total)
+}
+
+/// Gradients of the batches of one step; their mean loss.
+fn step_gradients<D: Ops>(
+    device: &D,
+    learner: &mut Learner<D>,
+    course: &Course,
+    step: u64,
+    group: &[Vec<usize>],
+    train: &mut Examples<'_>,
+) -> Result<f64> {
+    let Rates { hidden, attention, head, lora } = course.rates;
+    let (mut loss, mut first_row) = (0.0, 0);
+    for batch in group {
+        let items: Vec<&Item> = batch.iter().map(|&index| &train.items[index]).collect();
+        let noise = Noise { seed: course.seed, step: step as u32, first_row, hidden, attention, head, lora };
+        loss += learner.accumulate(device, &items, batch, train.cache, Some(&noise))?;
+        first_row += items.iter().map(|item| item.tokens.ids.len()).sum::<usize>();
+    }
+    Ok(loss / group.len() as f64)
+}
+
+#[allow(clippy::too_many_arguments)] // as of `fit`
+fn evaluate<D: Ops>(
+    device: &D,
+    learner: &Learner<D>,
+    optimizer: &Optimizer<D>,
+    course: &Course,
+    position: &mut Position,
+    epoch: f64,
+    dev: &mut Examples<'_>,
+    judge: Judge<'_>,
+    observe: Observe<'_, D>,
+) -> Result<()> {
+    let begun = Instant::now();
+    let metrics = measure(device, learner, dev, judge)?;
+    let value = metrics.get(&course.metric).ok_or_else(|| {
+        let names: Vec<&str> = metrics.iter().map(|(name, _)| name).collect();
+        Error::argument(format!("metric {:?}: expected one of {}", course.metric, names.join(", ")))
+    })?;
+    let verdict = course.stopping.observe(&mut position.seen, value);
+    position.stopped = verdict.stop;
+    let record = EvaluationRecord { step: position.step, epoch, metrics, best: verdict.best };
+    position.history.push(Record::Evaluation(record.clone()));
+    if verdict.best {
+        position.best_step = Some(position.step);
+        observe(Moment::Best, learner, optimizer, position)?;
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    observe(Moment::Evaluation { record: &record, seconds }, learner, optimizer, position)
+}
+
+/// Metrics of a learner on examples.
+pub fn measure<D: Ops>(
+    device: &D,
+    learner: &Learner<D>,
+    examples: &mut Examples<'_>,
+    judge: Judge<'_>,
+) -> Result<Metrics> {
+    if examples.items.is_empty() {
+        return Err(Error::argument("no examples to evaluate on"));
+    }
+    let items: Vec<&Item> = examples.items.iter().collect();
+    let numbers: Vec<usize> = (0..items.len()).collect();
+    let predictions = learner.predict(device, &items, &numbers, examples.cache)?;
+    judge(examples.items, &predictions)
+}
+
+impl Every {
+    fn is_due(self, step: u64, epoch_ends: bool, last: bool) -> bool {
+        match self {
+            Every::Never => false,
+            Every::Epoch => epoch_ends || last,
+            Every::Steps(steps) => step.is_multiple_of(steps.max(1)) || last,
+        }
+    }
+}
+
+/// A failed step with where it was.
+fn named(error: Error, position: &Position, group: &[Vec<usize>], items: &[Item]) -> Error {
+    match error.status() {
+        Status::NotFinite => {
+            let examples: Vec<String> = group.iter().flatten().take(4).map(ToString::to_string).collect();
+            let (step, of) = (position.step + 1, items.len());
+            error.within(format!("step {step} (examples {} … of {of})", examples.join(", ")))
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,148 @@
+//! What training will need, before it begins: bytes beside the mapped weights, and how passes are cut so that they fit.
+//!
+//! Counted are parameters that train (copy, gradient, two moments), the activations of one pass, and the working memory of
+//! frozen layers. Not counted are the tokenizer, the examples themselves and the cache, which has a limit of its own.
+
+use crate::bert::{Config, HeadPart, Keep};
+use crate::error::{Error, Result, Status};
+
+use super::learner::Passes;
+use super::objective::Objective;
+
+/// Bytes of an f32.
+const NUMBER: u64 = 4;
+
+/// Tokens of a pass when memory is no concern: enough to keep threads busy and weights' traffic small.
+const TOKENS: usize = 1024;
+
+/// What decides how much memory training takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Numbers that train.
+    pub parameters: u64,
+    /// First of the L steps that trains.
+    pub lowest: usize,
+    /// What is learned.
+    pub objective: Objective,
+    /// Tokens of the longest example.
+    pub longest: usize,
+    /// Tokens of the largest batch.
+    pub batch: usize,
+}
+
+/// The bytes of one way to train.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// Copies, gradients and moments of what trains.
+    pub parameters: u64,
+    /// Activations and working memory of one pass.
+    pub pass: u64,
+    /// How the passes are cut.
+    pub passes: Passes,
+}
+
+impl Need {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.parameters + self.pass
+    }
+}
+
+/// The fastest way to train within `budget` bytes (0: no limit): the largest passes that fit, and activations kept if they
+/// fit, else computed again.
+///
+/// Fails with `OutOfMemory`, naming the bytes it takes at least, when nothing fits.
+pub fn plan(config: &Config, load: &Load, budget: u64) -> Result<Need> {
+    let largest = load.batch.clamp(load.longest, TOKENS.max(load.longest));
+    let fits = |need: &Need| budget == 0 || need.total() <= budget;
+    for keep in [Keep::Everything, Keep::Inputs] {
+        let mut tokens = largest;
+        loop {
+            let need = need(config, load, Passes { tokens, keep });
+            if fits(&need) {
+                return Ok(need);
+            }
+            if tokens == load.longest {
+                break;
+            }
+            tokens = (tokens / 2).max(load.longest);
+        }
+    }
+    let least = need(config, load, Passes { tokens: load.longest, keep: Keep::Inputs });
+    Err(Error::new(
+        Status::OutOfMemory,
+        format!(
+            "training needs at least {} bytes beside the mapped weights ({} for what trains, {} for a pass of {} tokens), \
+             the budget is {budget}",
+            least.total(),
+            least.parameters,
+            least.pass,
+            load.longest
+        ),
+    ))
+}
+
+/// Bytes of one way to train.
+pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
+    let (h, f) = (config.hidden as u64, config.intermediate as u64);
+    let (tokens, layers) = (passes.tokens as u64, config.layers as u64 * config.inner_group as u64);
+    // a layer keeps x, query, key, value, context, n and two normalised rows, and twice the wide row
+    let whole_layer = 8 * h + 2 * f;
+    let trained = layers.saturating_sub(load.lowest as u64 * config.inner_group as u64);
+    let kept = match (passes.keep, trained) {
+        (_, 0) => 0,
+        // the last layer computes few rows: it keeps x, key and value of all
+        (Keep::Everything, n) if load.objective.is_pooled() && !load.objective.has_words() => {
+            (n - 1) * whole_layer + 3 * h
+        }
+        (Keep::Everything, n) => n * whole_layer,
+        (Keep::Inputs, n) => n * h + whole_layer,
+    };
+    // gradients on their way down: of the wide row, of query, key and value, and four rows; of frozen layers alone, less
+    let working = if trained > 0 { 7 * h + f } else { 6 * h + f };
+    let places = if load.objective.has_words() { 0.2 } else { 0.0 };
+    let logits = (places * passes.tokens as f64 * config.vocabulary as f64) as u64 * 2;
+    let per_head = match load.objective.heads().contains(&HeadPart::Token) {
+        true => 2 * tokens * config.labels.len() as u64,
+        false => 0,
+    };
+    Need {
+        parameters: 4 * NUMBER * load.parameters,
+        pass: NUMBER * (tokens * (kept + working) + logits + per_head),
+        passes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base() -> Config {
+        Config::parse(br#"{"model_type":"bert"}"#).unwrap()
+    }
+
+    /// The top two layers of BERT-base and the pooler.
+    fn load() -> Load {
+        Load { parameters: 14_768_130, lowest: 10, objective: Objective::Classify, longest: 128, batch: 2048 }
+    }
+
+    #[test]
+    fn a_smaller_budget_cuts_passes_then_keeps_less_then_is_refused() {
+        let config = base();
+        let free = plan(&config, &load(), 0).unwrap();
+        assert_eq!(free.passes, Passes { tokens: 1024, keep: Keep::Everything });
+        let half = plan(&config, &load(), free.total() - 1).unwrap();
+        assert_eq!(half.passes, Passes { tokens: 512, keep: Keep::Everything });
+        let least = need(&config, &load(), Passes { tokens: 128, keep: Keep::Inputs });
+        assert_eq!(plan(&config, &load(), least.total()).unwrap(), least);
+        let refused = plan(&config, &load(), least.total() - 1).unwrap_err();
+        assert_eq!(refused.status(), Status::OutOfMemory);
+        assert!(refused.message().contains(&least.total().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn the_top_two_layers_of_bert_base_fit_300_mb() {
+        let need = plan(&base(), &load(), 300 << 20).unwrap();
+        assert!(need.passes.tokens >= 512, "{need:?}");
+    }
+}
