@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cloze::engine::{
-    Cancel, Confusion, Dataset, Every, FitRun, Fitted, Labels, Model, Run, TrainOptions, Trainer, replace_file,
+    Cancel, Confusion, Dataset, Every, FitRun, Fitted, Model, Run, TrainOptions, Trainer, replace_file,
 };
-use cloze::error::{Error, Result, Status};
+use cloze::error::{Error, Status};
 use serde_json::json;
 
 use crate::examples::{FileArgs, Task};
@@ -22,8 +22,8 @@ use crate::report::Report;
 use crate::stop::{Done, Stop};
 use options::{CourseArgs, EvaluationArgs, HeadArgs, MemoryArgs};
 use values::{EveryArg, Trains, parse_every};
-pub use watch::{lines, object};
 use watch::{Manner, Watch};
+pub use watch::{lines, object};
 
 /// Labels whose names are told before training.
 const SHOWN: usize = 6;
@@ -122,12 +122,12 @@ impl Train {
         if let Some(checkpoint) = &checkpoint {
             trainer.resume(checkpoint)?;
         }
-        let metric = dev.is_some().then(|| trainer.metric());
+        let metric = dev.is_some().then(|| trainer.metric().to_owned());
         let mut watch = Watch::new(self.manner(metric.clone()), trainer.position().step);
         self.introduce(&model, &trainer, &train, dev.as_ref(), &mut watch);
         let cancel = interrupt::watched()?;
         let fitted = self.fit(&mut trainer, &train, dev.as_ref(), &cancel, &mut watch)?;
-        self.save(&trainer, &mut watch)?;
+        self.save(&trainer, &fitted, &mut watch)?;
         if let Some(file) = &self.report {
             let confusion = self.confusion(&trainer, &options, dev.as_ref(), &cancel)?;
             let report = Report {
@@ -161,8 +161,7 @@ impl Train {
     }
 
     fn options(&self, train: &Dataset) -> Result<TrainOptions, Stop> {
-        let mut options =
-            options::options(self.task, train, &self.course, &self.head, &self.evaluation, &self.memory)?;
+        let mut options = options::options(self.task, train, &self.course, &self.head, &self.evaluation, &self.memory)?;
         options.checkpoints.clone_from(&self.checkpoints);
         options.checkpoint = self.checkpoint_every.map_or(Every::Epoch, |when| when.0);
         options.keep_checkpoints = self.keep_checkpoints.map_or(0, |count| count as usize);
@@ -217,7 +216,7 @@ impl Train {
         dev: Option<&Dataset>,
         cancel: &Cancel,
         watch: &mut Watch,
-    ) -> Result<Fitted> {
+    ) -> Result<Fitted, Error> {
         let mut observe = |event: &cloze::engine::FitEvent<'_>| {
             watch.see(event);
             true
@@ -239,14 +238,19 @@ impl Train {
         })
     }
 
-    fn save(&self, trainer: &Trainer, watch: &mut Watch) -> Result<()> {
+    fn save(&self, trainer: &Trainer, fitted: &Fitted, watch: &mut Watch) -> Result<(), Error> {
+        let which = match fitted.best {
+            Some((step, _)) if self.evaluation.keeps_best() => format!(", as it was at step {}", grouped(step)),
+            _ => String::new(),
+        };
+        watch.say("");
         if let Some(out) = &self.out {
             trainer.save(out)?;
-            watch.say(format!("\nmodel in {}", out.display()));
+            watch.say(format!("model in {}{which}", out.display()));
         }
         if let Some(out) = &self.adapter_out {
             trainer.save_adapter(out)?;
-            watch.say(format!("adapter in {}", out.display()));
+            watch.say(format!("adapter in {}{which}", out.display()));
         }
         Ok(())
     }
@@ -258,7 +262,7 @@ impl Train {
         options: &TrainOptions,
         dev: Option<&Dataset>,
         cancel: &Cancel,
-    ) -> Result<Option<Confusion>> {
+    ) -> Result<Option<Confusion>, Error> {
         let (Some(dev), Task::Classify) = (dev, self.task) else { return Ok(None) };
         let mut model = trainer.snapshot()?;
         if !options.head.is_empty() {
@@ -277,10 +281,8 @@ impl Train {
         dev: Option<&Dataset>,
     ) -> Result<Vec<(&'static str, String)>, Stop> {
         let file = |file: &Path, data: &Dataset| format!("{}, {} examples", file.display(), grouped(data.len() as u64));
-        let mut facts = vec![
-            ("model", self.model.folder()?.display().to_string()),
-            ("learning", file(&self.train, train)),
-        ];
+        let mut facts =
+            vec![("model", self.model.folder()?.display().to_string()), ("learning", file(&self.train, train))];
         if let (Some(path), Some(dev)) = (&self.dev, dev) {
             facts.push(("evaluation", file(path, dev)));
         }
@@ -302,10 +304,8 @@ impl Train {
         if let Some(file) = &self.report {
             watch.say(format!("report in {}", file.display()));
         }
-        if let Some(metrics) = &fitted.metrics {
-            let best = fitted.best.map_or_else(String::new, |(step, _)| format!(" of step {step}"));
-            let which = if fitted.best.is_some() && self.evaluation.keeps_best() { best } else { String::new() };
-            watch.say(format!("\nits metrics{which}"));
+        if let (Some(metrics), Some(dev)) = (&fitted.metrics, &self.dev) {
+            watch.say(format!("\non {}", dev.display()));
             lines(metrics).iter().for_each(|line| watch.say(line));
         }
         let best = fitted.best.map(|(step, value)| json!({"metric": metric, "value": value, "step": step}));

@@ -28,8 +28,6 @@ pub enum Ink {
 }
 
 impl Ink {
-    pub const ALL: [Ink; 5] = [Ink::Text, Ink::Grid, Ink::Pale, Ink::Train, Ink::Dev];
-
     fn color(self) -> RGBColor {
         match self {
             Ink::Text => RGBColor(0x5B, 0x67, 0x75),
@@ -38,12 +36,6 @@ impl Ink {
             Ink::Train => RGBColor(0x1F, 0x5F, 0xBF),
             Ink::Dev => RGBColor(0xC8, 0x55, 0x1B),
         }
-    }
-
-    /// As the SVG spells it.
-    pub fn hex(self) -> String {
-        let RGBColor(red, green, blue) = self.color();
-        format!("#{red:02X}{green:02X}{blue:02X}")
     }
 }
 
@@ -93,7 +85,8 @@ pub fn draw(curves: &[Curve], last: f64) -> Result<Option<String>> {
     let drawn: Vec<Vec<(f64, f64)>> = curves.iter().map(Curve::drawn).collect();
     let Some(values) = frame(drawn.iter().flatten().map(|(_, value)| *value)) else { return Ok(None) };
     let mut svg = String::new();
-    paint(&mut svg, curves, &drawn, 0.0..1.01 * last.max(1.0), values).map_err(|error| Error::internal(format!("drawing: {error}")))?;
+    paint(&mut svg, curves, &drawn, 0.0..1.01 * last.max(1.0), values)
+        .map_err(|error| Error::internal(format!("drawing: {error}")))?;
     Ok(Some(svg))
 }
 
@@ -171,6 +164,22 @@ mod tests {
         Curve { name: "loss".to_owned(), ink: Ink::Pale, dotted: false, points }
     }
 
+    /// The inks as the SVG spells them.
+    fn inks() -> Vec<String> {
+        let hex = |ink: Ink| {
+            let RGBColor(red, green, blue) = ink.color();
+            format!("#{red:02X}{green:02X}{blue:02X}")
+        };
+        [Ink::Text, Ink::Grid, Ink::Pale, Ink::Train, Ink::Dev].map(hex).to_vec()
+    }
+
+    #[test]
+    fn the_style_knows_every_ink() {
+        for ink in inks() {
+            assert!(include_str!("style.css").contains(&format!("=\"{ink}\"]")), "{ink}");
+        }
+    }
+
     #[test]
     fn nothing_to_see_is_not_drawn() {
         assert!(draw(&[], 1.0).unwrap().is_none());
@@ -185,7 +194,7 @@ mod tests {
         let mut line = curve(vec![(1.0, 0.5), (2.0, 0.25), (3.0, f64::NAN), (4.0, 0.75)]);
         line.dotted = true;
         let svg = draw(&[line], 4.0).unwrap().unwrap();
-        let inks: Vec<String> = Ink::ALL.iter().map(|ink| ink.hex()).collect();
+        let inks = inks();
         for (at, _) in svg.match_indices("\"#") {
             let hex = &svg[at + 1..at + 8];
             assert!(inks.iter().any(|ink| ink == hex) || svg[at..].contains("opacity=\"0\""), "{hex}");
@@ -207,7 +216,9 @@ mod tests {
     #[test]
     fn the_running_mean_follows_and_is_not_pulled_to_zero_at_the_start() {
         let constant: Vec<(f64, f64)> = (0..50).map(|step| (f64::from(step), 2.0)).collect();
-        assert!(Curve::smooth(String::new(), &constant, 10).points.iter().all(|(_, value)| (value - 2.0).abs() < 1e-12));
+        assert!(
+            Curve::smooth(String::new(), &constant, 10).points.iter().all(|(_, value)| (value - 2.0).abs() < 1e-12)
+        );
         let jump = [(1.0, 0.0), (2.0, f64::NAN), (3.0, 3.0)];
         let smooth = Curve::smooth(String::new(), &jump, 2).points;
         assert_eq!(smooth, [(1.0, 0.0), (2.0, 0.0), (3.0, 2.0)]); // (½·0 + 3) / (½ + 1)

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use cloze::engine::{Dataset, Every, Labels, LoraOptions, Schedule, TrainOptions, Trainable};
-use cloze::error::Result;
 
 use crate::examples::Task;
 use crate::stop::Stop;
@@ -277,12 +276,15 @@ pub fn facts(options: &TrainOptions) -> Vec<(&'static str, String)> {
         let of = if options.warmup < 1.0 { "of all steps" } else { "steps" };
         facts.push(("warm-up", format!("{} {of}", options.warmup)));
     }
-    facts.push(("batch", match (batch_tokens, accumulation) {
-        (0, 1) => format!("{batch_size} examples"),
-        (0, _) => format!("{batch_size} examples, {accumulation} batches to a step"),
-        (_, 1) => format!("at most {batch_size} examples and {batch_tokens} tokens"),
-        _ => format!("at most {batch_size} examples and {batch_tokens} tokens, {accumulation} batches to a step"),
-    }));
+    facts.push((
+        "batch",
+        match (batch_tokens, accumulation) {
+            (0, 1) => format!("{batch_size} examples"),
+            (0, _) => format!("{batch_size} examples, {accumulation} batches to a step"),
+            (_, 1) => format!("at most {batch_size} examples and {batch_tokens} tokens"),
+            _ => format!("at most {batch_size} examples and {batch_tokens} tokens, {accumulation} batches to a step"),
+        },
+    ));
     facts.push(("epochs", options.epochs.to_string()));
     let numbers = [
         ("weight decay", options.weight_decay, 0.0),

@@ -4,17 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cloze::engine::NewFolder;
-use cloze::error::{Error, Result, Status};
+use cloze::error::{Error, Status};
 
 use crate::stop::Stop;
 
 /// Fails when a model could not be saved as `folder`: what lies there is no model, or nothing can be written.
-pub fn check_folder(folder: &Path) -> Result<()> {
+pub fn check_folder(folder: &Path) -> Result<(), Error> {
     NewFolder::begin(folder).map(drop)
 }
 
 /// Fails when no file could be written at `path`.
-pub fn check_file(path: &Path) -> Result<()> {
+pub fn check_file(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Err(Error::argument(format!("{}: is a folder, expected a file", path.display())));
     }
@@ -27,7 +27,7 @@ pub fn check_file(path: &Path) -> Result<()> {
 }
 
 /// The checkpoint to go on from, if any. A folder that has checkpoints is not begun anew without being asked.
-pub fn checkpoint(folder: &Path, resume: bool) -> std::result::Result<Option<PathBuf>, Stop> {
+pub fn checkpoint(folder: &Path, resume: bool) -> Result<Option<PathBuf>, Stop> {
     let newest = newest(folder)?;
     match &newest {
         Some(found) if !resume => Err(Stop::usage(format!(
@@ -39,7 +39,7 @@ pub fn checkpoint(folder: &Path, resume: bool) -> std::result::Result<Option<Pat
 }
 
 /// The checkpoint with the most steps.
-pub fn newest(folder: &Path) -> Result<Option<PathBuf>> {
+pub fn newest(folder: &Path) -> Result<Option<PathBuf>, Error> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         entries => entries.map_err(|error| Error::io(folder, &error))?,

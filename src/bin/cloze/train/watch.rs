@@ -7,7 +7,7 @@ use cloze::engine::{EvaluationRecord, FitEvent, Metrics, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use crate::output::Output;
+use crate::output::{Output, number};
 use crate::stop::Stop;
 
 /// Prints the events of a training.
@@ -152,7 +152,7 @@ impl Watch {
         self.printed = Some(last.step);
         let loss = self.recent.take();
         self.out.json(&json!({
-            "step": last.step, "epoch": last.epoch, "loss": loss, "learning_rate": last.learning_rate,
+            "step": last.step, "epoch": last.epoch, "loss": loss, "learning_rate": number(last.learning_rate as f32),
         }));
         self.flush();
     }
