@@ -44,11 +44,13 @@ pub enum Task {
     /// Where in a context the answer to a question stands
     Answer,
     /// Words for masked places
+    #[value(hide = true)] // refused by name, see `objective`
     Mlm,
     /// Whether one text follows another
+    #[value(hide = true)]
     Nsp,
     /// The last two together
-    #[value(name = "mlm+nsp")]
+    #[value(name = "mlm+nsp", hide = true)]
     MlmNsp,
 }
 

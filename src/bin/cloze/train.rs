@@ -224,15 +224,16 @@ impl Train {
         let fitted = trainer.fit(train, dev, FitRun { cancel: Some(cancel), observe: Some(&mut observe) });
         watch.finish();
         fitted.map_err(|error| {
+            let what = match (error.status(), watch.last()) {
+                (Status::Cancelled, Some(last)) => format!("stopped after step {} of {}", last.step, watch.total()),
+                (Status::Cancelled, None) => "stopped before the first step".to_owned(),
+                (_, Some(_)) => error.message().to_owned(),
+                (_, None) => return error,
+            };
             let newest = self.checkpoints.as_deref().and_then(|folder| places::newest(folder).ok()?);
             let kept = match newest {
                 Some(folder) => format!("{} is kept, --resume goes on from it", folder.display()),
                 None => "nothing is saved".to_owned(),
-            };
-            let what = match (error.status(), watch.last()) {
-                (Status::Cancelled, Some(last)) => format!("stopped after step {} of {}", last.step, watch.total()),
-                (Status::Cancelled, None) => "stopped before the first step".to_owned(),
-                _ => error.message().to_owned(),
             };
             Error::new(error.status(), format!("{what}; {kept}"))
         })
@@ -243,7 +244,6 @@ impl Train {
             Some((step, _)) if self.evaluation.keeps_best() => format!(", as it was at step {}", grouped(step)),
             _ => String::new(),
         };
-        watch.say("");
         if let Some(out) = &self.out {
             trainer.save(out)?;
             watch.say(format!("model in {}{which}", out.display()));

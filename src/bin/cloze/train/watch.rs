@@ -189,6 +189,9 @@ impl Watch {
             Manner::Table { metric: None } if self.since_row.count > 0 => self.row(None),
             Manner::Table { .. } => {}
         }
+        if self.has_header {
+            self.say("");
+        }
         self.bar.finish_and_clear();
     }
 
