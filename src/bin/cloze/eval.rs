@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cloze::engine::{Objective, Run};
-use cloze::error::Error;
+use cloze::error::{Error, Status};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -81,7 +81,11 @@ impl Eval {
         let run = Run { cancel: Some(&cancel), progress: Some(&mut progress) };
         let found = model.evaluate(objective, &data, self.max_tokens.map_or(0, |most| most as usize), run);
         bar.finish_and_clear();
-        let metrics = found?.metrics;
+        let stopped = |error: Error| match error.status() {
+            Status::Cancelled => Error::new(Status::Cancelled, "stopped before the end"),
+            _ => error,
+        };
+        let metrics = found.map_err(stopped)?.metrics;
         let mut out = Output::new(&bar);
         if self.json {
             out.json(&json!({"metrics": object(&metrics)}));

@@ -62,7 +62,7 @@ enum Verb {
     Embed(embed::Embed),
     Classify(classify::Classify),
     Tag(tag::Tag),
-    Train(train::Train),
+    Train(Box<train::Train>),
     Eval(eval::Eval),
     Bench(bench::Bench),
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cloze::engine::{
-    Cancel, Confusion, Dataset, Every, FitRun, Fitted, Model, Run, TrainOptions, Trainer, replace_file,
+    Cancel, Confusion, Dataset, Every, FitEvent, FitRun, Fitted, Model, Run, TrainOptions, Trainer, replace_file,
 };
 use cloze::error::{Error, Status};
 use serde_json::json;
@@ -110,36 +110,34 @@ pub struct Train {
     log_every: u64,
 }
 
+/// What a training is made of.
+struct Job {
+    folder: PathBuf,
+    model: Model,
+    options: TrainOptions,
+    train: Dataset,
+    dev: Option<Dataset>,
+    cancel: Cancel,
+}
+
 impl Train {
     pub fn run(&self) -> Done {
         self.task.objective()?;
         let checkpoint = self.check_places()?;
-        let train = self.files.read(&self.train, self.task)?;
-        let dev = self.dev.as_deref().map(|file| self.files.read(file, self.task)).transpose()?;
-        let options = self.options(&train)?;
-        let model = self.model.open()?;
-        let mut trainer = Trainer::new(&model, &options, Some(&train))?;
+        let job = self.job()?;
+        let mut trainer = Trainer::new(&job.model, &job.options, Some(&job.train))?;
         if let Some(checkpoint) = &checkpoint {
             trainer.resume(checkpoint)?;
         }
-        let metric = dev.is_some().then(|| trainer.metric().to_owned());
+        let metric = job.dev.is_some().then(|| trainer.metric().to_owned());
         let mut watch = Watch::new(self.manner(metric.clone()), trainer.position().step);
-        self.introduce(&model, &trainer, &train, dev.as_ref(), &mut watch);
-        let cancel = interrupt::watched()?;
-        let fitted = self.fit(&mut trainer, &train, dev.as_ref(), &cancel, &mut watch)?;
+        self.introduce(&job, &trainer, &mut watch);
+        let fitted = self.fit(&job, &mut trainer, &mut watch)?;
         self.save(&trainer, &fitted, &mut watch)?;
         if let Some(file) = &self.report {
-            let confusion = self.confusion(&trainer, &options, dev.as_ref(), &cancel)?;
-            let report = Report {
-                title: format!("{} with {}", self.task.name(), self.model_name()?),
-                facts: self.facts(&model, &trainer, &options, &train, dev.as_ref())?,
-                history: &trainer.position().history,
-                metric: metric.as_deref().unwrap_or_default(),
-                kept: fitted.metrics.as_ref(),
-                confusion: confusion.as_ref(),
-                labels: trainer.labels(),
-            };
-            replace_file(file, report.html()?.as_bytes())?;
+            let written = self.page(&job, &trainer, &fitted).and_then(|page| replace_file(file, page.as_bytes()));
+            written.map_err(|error| error.within("the model is saved, the report is not"))?;
+            watch.say(format!("report in {}", file.display()));
         }
         self.conclude(&fitted, metric.as_deref(), &mut watch);
         watch.printed()
@@ -160,30 +158,33 @@ impl Train {
         Ok(folder.map(|folder| places::checkpoint(folder, self.resume)).transpose()?.flatten())
     }
 
-    fn options(&self, train: &Dataset) -> Result<TrainOptions, Stop> {
-        let mut options = options::options(self.task, train, &self.course, &self.head, &self.evaluation, &self.memory)?;
+    fn job(&self) -> Result<Job, Stop> {
+        let folder = self.model.folder()?;
+        let train = self.files.read(&self.train, self.task)?;
+        let dev = self.dev.as_deref().map(|file| self.files.read(file, self.task)).transpose()?;
+        let mut options =
+            options::options(self.task, &train, &self.course, &self.head, &self.evaluation, &self.memory)?;
         options.checkpoints.clone_from(&self.checkpoints);
         options.checkpoint = self.checkpoint_every.map_or(Every::Epoch, |when| when.0);
         options.keep_checkpoints = self.keep_checkpoints.map_or(0, |count| count as usize);
-        Ok(options)
+        Ok(Job { folder, model: self.model.open()?, options, train, dev, cancel: interrupt::watched()? })
     }
 
     fn manner(&self, metric: Option<String>) -> Manner {
         if self.json { Manner::Json { every: self.log_every } } else { Manner::Table { metric } }
     }
 
-    fn introduce(&self, model: &Model, trainer: &Trainer, train: &Dataset, dev: Option<&Dataset>, watch: &mut Watch) {
-        let labels = trainer.labels();
-        let shown: Vec<String> = labels.iter().take(SHOWN).map(|label| one_line(label)).collect();
-        let more = if labels.len() > SHOWN { ", …" } else { "" };
-        match self.task {
-            Task::Classify | Task::Multilabel | Task::Tag => {
-                watch.say(format!("{} labels: {}{more}", labels.len(), shown.join(", ")));
-            }
-            _ => {}
+    fn introduce(&self, job: &Job, trainer: &Trainer, watch: &mut Watch) {
+        if matches!(self.task, Task::Classify | Task::Multilabel | Task::Tag) {
+            let labels = trainer.labels();
+            let shown: Vec<String> = labels.iter().take(SHOWN).map(|label| one_line(label)).collect();
+            let more = if labels.len() > SHOWN { ", …" } else { "" };
+            watch.say(format!("{} labels: {}{more}", labels.len(), shown.join(", ")));
         }
-        watch.say(format!("{} {}", grouped(train.len() as u64), examples(dev)));
-        watch.say(self.learning(model, trainer));
+        let count = |data: &Dataset| grouped(data.len() as u64);
+        let dev = job.dev.as_ref().map_or_else(String::new, |dev| format!(", {} to evaluate on", count(dev)));
+        watch.say(format!("{} examples to learn from{dev}", count(&job.train)));
+        watch.say(format!("learns {}", self.learning(job, trainer)));
         match (&self.checkpoints, trainer.position().step) {
             (Some(folder), 0) if self.resume => {
                 watch.say(format!("no checkpoint in {}: begins at step 0", folder.display()));
@@ -195,7 +196,7 @@ impl Train {
     }
 
     /// What learns, in a few words.
-    fn learning(&self, model: &Model, trainer: &Trainer) -> String {
+    fn learning(&self, job: &Job, trainer: &Trainer) -> String {
         let what = match self.head.trains() {
             Trains::Head => "the head".to_owned(),
             Trains::Top(1) => "the top layer and the head".to_owned(),
@@ -204,24 +205,18 @@ impl Train {
             Trains::Layers => "all layers and the head".to_owned(),
             Trains::Lora(rank) => format!("pairs of rank {rank} and the head"),
         };
-        let (count, all) = (trainer.parameter_count() as u64, model.info().parameters);
-        format!("learns {what}: {} parameters, the model has {}", grouped(count), grouped(all))
+        let (count, all) = (trainer.parameter_count() as u64, job.model.info().parameters);
+        format!("{what}: {} parameters, the model has {}", grouped(count), grouped(all))
     }
 
     /// Trains; a failure tells what is kept.
-    fn fit(
-        &self,
-        trainer: &mut Trainer,
-        train: &Dataset,
-        dev: Option<&Dataset>,
-        cancel: &Cancel,
-        watch: &mut Watch,
-    ) -> Result<Fitted, Error> {
-        let mut observe = |event: &cloze::engine::FitEvent<'_>| {
+    fn fit(&self, job: &Job, trainer: &mut Trainer, watch: &mut Watch) -> Result<Fitted, Error> {
+        let mut observe = |event: &FitEvent<'_>| {
             watch.see(event);
             true
         };
-        let fitted = trainer.fit(train, dev, FitRun { cancel: Some(cancel), observe: Some(&mut observe) });
+        let run = FitRun { cancel: Some(&job.cancel), observe: Some(&mut observe) };
+        let fitted = trainer.fit(&job.train, job.dev.as_ref(), run);
         watch.finish();
         fitted.map_err(|error| {
             let what = match (error.status(), watch.last()) {
@@ -255,55 +250,7 @@ impl Train {
         Ok(())
     }
 
-    /// Of the parameters that were saved, on the development examples.
-    fn confusion(
-        &self,
-        trainer: &Trainer,
-        options: &TrainOptions,
-        dev: Option<&Dataset>,
-        cancel: &Cancel,
-    ) -> Result<Option<Confusion>, Error> {
-        let (Some(dev), Task::Classify) = (dev, self.task) else { return Ok(None) };
-        let mut model = trainer.snapshot()?;
-        if !options.head.is_empty() {
-            model = model.with_head(&options.head)?;
-        }
-        let run = Run { cancel: Some(cancel), ..Run::default() };
-        Ok(model.evaluate(options.objective, dev, options.max_tokens, run)?.confusion)
-    }
-
-    fn facts(
-        &self,
-        model: &Model,
-        trainer: &Trainer,
-        options: &TrainOptions,
-        train: &Dataset,
-        dev: Option<&Dataset>,
-    ) -> Result<Vec<(&'static str, String)>, Stop> {
-        let file = |file: &Path, data: &Dataset| format!("{}, {} examples", file.display(), grouped(data.len() as u64));
-        let mut facts =
-            vec![("model", self.model.folder()?.display().to_string()), ("learning", file(&self.train, train))];
-        if let (Some(path), Some(dev)) = (&self.dev, dev) {
-            facts.push(("evaluation", file(path, dev)));
-        }
-        let learning = self.learning(model, trainer);
-        facts.push(("learns", learning.strip_prefix("learns ").unwrap_or(&learning).to_owned()));
-        facts.extend(options::facts(options));
-        if let Some(out) = self.out.as_ref().or(self.adapter_out.as_ref()) {
-            facts.push(("saved in", out.display().to_string()));
-        }
-        Ok(facts)
-    }
-
-    fn model_name(&self) -> Result<String, Stop> {
-        let folder = self.model.folder()?;
-        Ok(folder.file_name().map_or_else(|| folder.display().to_string(), |name| name.to_string_lossy().into_owned()))
-    }
-
     fn conclude(&self, fitted: &Fitted, metric: Option<&str>, watch: &mut Watch) {
-        if let Some(file) = &self.report {
-            watch.say(format!("report in {}", file.display()));
-        }
         if let (Some(metrics), Some(dev)) = (&fitted.metrics, &self.dev) {
             watch.say(format!("\non {}", dev.display()));
             lines(metrics).iter().for_each(|line| watch.say(line));
@@ -315,10 +262,46 @@ impl Train {
         }
         watch.report(&last);
     }
-}
 
-/// `examples to learn from, 6 to evaluate on`.
-fn examples(dev: Option<&Dataset>) -> String {
-    let dev = dev.map_or_else(String::new, |dev| format!(", {} to evaluate on", grouped(dev.len() as u64)));
-    format!("examples to learn from{dev}")
+    /// The report.
+    fn page(&self, job: &Job, trainer: &Trainer, fitted: &Fitted) -> Result<String, Error> {
+        let confusion = self.confusion(job, trainer)?;
+        let name = job.folder.file_name().unwrap_or(job.folder.as_os_str()).to_string_lossy();
+        let report = Report {
+            title: format!("{} with {name}", self.task.name()),
+            facts: self.facts(job, trainer),
+            history: &trainer.position().history,
+            metric: trainer.metric(),
+            kept: fitted.metrics.as_ref(),
+            confusion: confusion.as_ref(),
+            labels: trainer.labels(),
+        };
+        report.html()
+    }
+
+    /// Of the parameters that were saved, on the development examples.
+    fn confusion(&self, job: &Job, trainer: &Trainer) -> Result<Option<Confusion>, Error> {
+        let (Some(dev), Task::Classify) = (&job.dev, self.task) else { return Ok(None) };
+        let mut model = trainer.snapshot()?;
+        if !job.options.head.is_empty() {
+            model = model.with_head(&job.options.head)?;
+        }
+        let run = Run { cancel: Some(&job.cancel), ..Run::default() };
+        Ok(model.evaluate(job.options.objective, dev, job.options.max_tokens, run)?.confusion)
+    }
+
+    fn facts(&self, job: &Job, trainer: &Trainer) -> Vec<(&'static str, String)> {
+        let file = |file: &Path, data: &Dataset| format!("{}, {} examples", file.display(), grouped(data.len() as u64));
+        let mut facts =
+            vec![("model", job.folder.display().to_string()), ("learned from", file(&self.train, &job.train))];
+        if let (Some(path), Some(dev)) = (&self.dev, &job.dev) {
+            facts.push(("evaluated on", file(path, dev)));
+        }
+        facts.push(("learns", self.learning(job, trainer)));
+        facts.extend(options::facts(&job.options));
+        facts.push(("threads", job.model.info().threads.to_string()));
+        facts.extend(self.out.iter().map(|out| ("model saved in", out.display().to_string())));
+        facts.extend(self.adapter_out.iter().map(|out| ("adapter saved in", out.display().to_string())));
+        facts
+    }
 }

@@ -90,3 +90,38 @@ fn list(confusion: &Confusion, name: &dyn Fn(usize) -> String) -> String {
 fn share(count: u64, of: u64) -> String {
     if of == 0 { "–".to_owned() } else { percent(count as f64 / of as f64) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|label| format!("<{label}>")).collect()
+    }
+
+    #[test]
+    fn few_labels_have_a_table_with_every_count() {
+        let confusion = Confusion::of(&[0, 1, 1, 1], &[0, 0, 1, 1], 3).unwrap();
+        let html = section(&confusion, &names(3));
+        assert_eq!(html.matches("<td class=\"zero").count(), 6);
+        assert_eq!(html.matches("--part:0.500").count(), 2); // label 0 was taken for 0 and for 1
+        assert_eq!(html.matches("--part:1.000\">2</td>").count(), 1);
+        assert!(html.contains("&lt;2&gt;") && !html.contains("<2>"));
+        assert!(html.contains("<td class=\"edge\">–</td>"), "label 2 has no recall");
+    }
+
+    #[test]
+    fn many_labels_have_a_list_of_the_pairs_confused_most() {
+        // label a is right three times, and said to be its successor as often as its number modulo three
+        let pairs: Vec<(usize, usize)> = (0..40)
+            .flat_map(|a| std::iter::repeat_n((a, a), 3).chain(std::iter::repeat_n((a, (a + 1) % 40), a % 3)))
+            .collect();
+        let (actual, predicted): (Vec<usize>, Vec<usize>) = pairs.into_iter().unzip();
+        let html = section(&Confusion::of(&predicted, &actual, 40).unwrap(), &names(40));
+        assert!(html.contains("40 labels; 39 wrong answers in 26 pairs, the 25 most frequent of them."), "{html}");
+        let rows: Vec<&str> = html.split("<tr>").skip(2).collect();
+        assert_eq!(rows.len(), PAIRS);
+        assert!(rows[0].starts_with("<td>&lt;2&gt;</td><td>&lt;3&gt;</td><td class=\"number\">2</td>"), "{}", rows[0]);
+        assert!(rows[0].contains("40.0 %") && rows[PAIRS - 1].contains("25.0 %"));
+    }
+}

@@ -59,7 +59,7 @@ impl Watch {
     /// A watch over a training that has done `steps` already.
     pub fn new(manner: Manner, steps: u64) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let style = ProgressStyle::with_template("{bar:24} {percent:>3} %  {eta} left  {wide_msg}");
+        let style = ProgressStyle::with_template("{bar:14} {percent:>3} %  {eta:>3} left  {wide_msg}");
         if let Ok(style) = style {
             bar.set_style(style);
         }
@@ -131,7 +131,7 @@ impl Watch {
         }
         self.bar.set_position(record.step);
         let (step, total, loss, rate) = (record.step, self.total, record.loss, record.learning_rate);
-        self.bar.set_message(format!("step {step}/{total}  loss {loss:.4}  lr {rate:.2e}  {speed:.0} examples/s"));
+        self.bar.set_message(format!("{step}/{total}  loss {loss:.4}  lr {rate:.1e}  {speed:.0} examples/s"));
     }
 
     fn evaluation(&mut self, record: &EvaluationRecord, seconds: f64) {
