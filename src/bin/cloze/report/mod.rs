@@ -61,6 +61,17 @@ impl Report<'_> {
         })
     }
 
+    fn losses(&self) -> Vec<(f64, f64)> {
+        self.steps().map(|step| (step.step as f64, step.loss)).collect()
+    }
+
+    /// The loss of training without what single batches add.
+    fn smoothed(&self) -> Curve {
+        let losses = self.losses();
+        let span = (losses.len() / 40).clamp(5, 100);
+        Curve::smooth(format!("training, over {span} steps"), &losses, span)
+    }
+
     fn tiles(&self) -> String {
         let mut tiles = Vec::new();
         if let Some(kept) = self.kept.and_then(|metrics| metrics.get(self.metric)) {
@@ -69,18 +80,18 @@ impl Report<'_> {
         if let Some(last) = self.steps().last() {
             tiles.push(("steps", last.step.to_string()));
             tiles.push(("epochs", format!("{:.2}", last.epoch)));
-            tiles.push(("last training loss", value(last.loss)));
+            let end = self.smoothed().points.last().map_or(f64::NAN, |(_, loss)| *loss);
+            tiles.push(("training loss", value(end)));
         }
         let tile = |(name, value): &(&str, String)| format!("<li><b>{value}</b><span>{}</span></li>", escaped(name));
         format!("<ul class=\"tiles\">{}</ul>\n", tiles.iter().map(tile).collect::<String>())
     }
 
     fn figures(&self) -> Result<String> {
-        let losses: Vec<(f64, f64)> = self.steps().map(|step| (step.step as f64, step.loss)).collect();
-        let span = (losses.len() / 40).clamp(5, 100);
+        let losses = self.losses();
         let mut loss = vec![
             Curve { name: "training, each step".to_owned(), ink: Ink::Pale, dotted: false, points: losses.clone() },
-            Curve::smooth(format!("training, over {span} steps"), &losses, span),
+            self.smoothed(),
         ];
         let found = |name: &str| {
             let point = |e: &EvaluationRecord| Some((e.step as f64, e.metrics.get(name)?));

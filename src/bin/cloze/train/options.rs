@@ -276,15 +276,16 @@ pub fn facts(options: &TrainOptions) -> Vec<(&'static str, String)> {
         let of = if options.warmup < 1.0 { "of all steps" } else { "steps" };
         facts.push(("warm-up", format!("{} {of}", options.warmup)));
     }
-    facts.push((
-        "batch",
-        match (batch_tokens, accumulation) {
-            (0, 1) => format!("{batch_size} examples"),
-            (0, _) => format!("{batch_size} examples, {accumulation} batches to a step"),
-            (_, 1) => format!("at most {batch_size} examples and {batch_tokens} tokens"),
-            _ => format!("at most {batch_size} examples and {batch_tokens} tokens, {accumulation} batches to a step"),
-        },
-    ));
+    let mut batch = match batch_tokens {
+        0 => format!("{batch_size} examples"),
+        // without a number of its own, a batch may have an example for every token
+        tokens if tokens == batch_size => format!("at most {tokens} tokens"),
+        tokens => format!("at most {batch_size} examples and {tokens} tokens"),
+    };
+    if *accumulation > 1 {
+        batch += &format!(", {accumulation} batches to a step");
+    }
+    facts.push(("batch", batch));
     facts.push(("epochs", options.epochs.to_string()));
     let numbers = [
         ("weight decay", options.weight_decay, 0.0),
