@@ -42,6 +42,12 @@ impl Expected {
         &self.json
     }
 
+    /// Names of the tensors.
+    pub fn names(&self) -> Vec<String> {
+        let tensors = safetensors::SafeTensors::deserialize(&self.tensors).unwrap();
+        tensors.names().into_iter().map(str::to_owned).collect()
+    }
+
     /// A tensor of f32.
     pub fn floats(&self, name: &str) -> Option<Vec<f32>> {
         let bytes = self.bytes(name)?;

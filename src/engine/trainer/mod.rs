@@ -272,7 +272,8 @@ impl Trainer {
     fn fit_memory(&mut self, sets: &[&[Item]], batch: usize) -> Result<()> {
         let lengths = || sets.iter().flat_map(|set| set.iter()).map(|item| item.tokens.ids.len());
         let longest = lengths().max().unwrap_or(1);
-        let load = self.load(longest, longest.saturating_mul(batch));
+        let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
+        let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
         let need = memory::plan(self.learner.bert().config(), &load, self.options.memory)?;
         self.learner.set_passes(need.passes);
         Ok(())
