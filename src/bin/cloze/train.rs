@@ -148,6 +148,15 @@ impl Train {
         if self.adapter_out.is_some() && !matches!(self.head.trains(), Trains::Lora(_)) {
             return Err(Stop::usage("--adapter-out goes with --trainable lora:R"));
         }
+        let (out, adapter) = (("--out", self.out.as_deref()), ("--adapter-out", self.adapter_out.as_deref()));
+        let checkpoints = ("--checkpoints", self.checkpoints.as_deref());
+        for ((option, inner), (other, outer)) in
+            [(checkpoints, out), (checkpoints, adapter), (adapter, out), (out, adapter)]
+        {
+            if let (Some(inner), Some(outer)) = (inner, outer) {
+                places::check_apart((option, inner), (other, outer))?;
+            }
+        }
         for folder in [&self.out, &self.adapter_out].into_iter().flatten() {
             places::check_folder(folder)?;
         }

@@ -26,6 +26,22 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Fails when `inner` is `outer` or lies in it: what is saved as `outer` takes the place of all that is there.
+pub fn check_apart((option, inner): (&str, &Path), (other, outer): (&str, &Path)) -> Result<(), Stop> {
+    let absolute = |path: &Path| {
+        let whole = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
+        whole.map_err(|error| Error::io(path, &error))
+    };
+    match absolute(inner)?.starts_with(absolute(outer)?) {
+        true => Err(Stop::usage(format!(
+            "{option} {} lies in {other} {}, which is replaced as a whole",
+            inner.display(),
+            outer.display()
+        ))),
+        false => Ok(()),
+    }
+}
+
 /// The checkpoint to go on from, if any. A folder that has checkpoints is not begun anew without being asked.
 pub fn checkpoint(folder: &Path, resume: bool) -> Result<Option<PathBuf>, Stop> {
     let newest = newest(folder)?;
