@@ -2,7 +2,7 @@
 
 mod options;
 mod places;
-mod values;
+pub mod values;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! How a training goes: what the arguments say, in the library's terms.
 
 use clap::Args;
-use cloze::engine::{Dataset, Every, Labels, LoraOptions, Schedule, TrainOptions, Trainable};
+use cloze::engine::{Dataset, Every, Labels, LoraOptions, Schedule, TrainOptions};
 
 use crate::examples::Task;
 use crate::stop::Stop;
@@ -160,18 +160,11 @@ impl HeadArgs {
     }
 
     fn put(&self, options: &mut TrainOptions) -> Result<(), Stop> {
-        options.trainable = match self.trainable {
-            Trains::Head => Trainable::Head,
-            Trains::Top(layers) => Trainable::Top(layers),
-            Trains::All => Trainable::All,
-            Trains::Layers => Trainable::Layers,
-            Trains::Lora(_) => Trainable::Lora,
-        };
-        let own = LoraOptions::default();
+        self.trainable.set(options);
+        let own = options.lora.clone();
         match self.trainable {
-            Trains::Lora(rank) => {
+            Trains::Lora(_) => {
                 options.lora = LoraOptions {
-                    rank,
                     alpha: self.lora_alpha.unwrap_or(own.alpha),
                     dropout: self.lora_dropout.unwrap_or(own.dropout),
                     targets: self.lora_targets.clone(),

@@ -1,6 +1,8 @@
 //! Arguments that are more than a word or a number: `top:2`, `300MB`, `epoch`, `spam=2,ham=0.5`.
 
-use cloze::engine::Every;
+use std::fmt;
+
+use cloze::engine::{Every, TrainOptions, Trainable};
 
 /// What learns, as `--trainable` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,34 @@ pub enum Trains {
     Layers,
     /// Of this rank.
     Lora(usize),
+}
+
+impl Trains {
+    /// The same as options of the engine have it.
+    pub fn set(self, options: &mut TrainOptions) {
+        options.trainable = match self {
+            Trains::Head => Trainable::Head,
+            Trains::Top(layers) => Trainable::Top(layers),
+            Trains::All => Trainable::All,
+            Trains::Layers => Trainable::Layers,
+            Trains::Lora(_) => Trainable::Lora,
+        };
+        if let Trains::Lora(rank) = self {
+            options.lora.rank = rank;
+        }
+    }
+}
+
+impl fmt::Display for Trains {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trains::Head => f.write_str("head"),
+            Trains::Top(layers) => write!(f, "top:{layers}"),
+            Trains::All => f.write_str("all"),
+            Trains::Layers => f.write_str("layers"),
+            Trains::Lora(rank) => write!(f, "lora:{rank}"),
+        }
+    }
 }
 
 /// Bytes.
