@@ -130,6 +130,14 @@ impl Trainer {
         &self.labels
     }
 
+    /// Name of the metric that decides which parameters are best: the options', or the task's own.
+    pub fn metric(&self) -> &str {
+        match self.options.metric.as_str() {
+            "" => evaluate::metric(self.options.objective, &self.labels),
+            name => name,
+        }
+    }
+
     /// Where training is, with the history of losses and metrics.
     pub fn position(&self) -> &Position {
         &self.position
