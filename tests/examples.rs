@@ -5,6 +5,7 @@
 mod built;
 mod oracle;
 
+use std::path::Path;
 use std::process::Command;
 
 use built::{Programs, path, present, run};
@@ -112,10 +113,23 @@ fn valgrind_finds_nothing() {
         return;
     }
     let programs = Programs::new();
-    let program = programs.build("fill", &[&path("examples/fill.c")]);
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
-    command.arg(program).arg(path("tests/golden/pretraining")).arg("the cat [MASK] the bird.");
-    let printed = run(&mut command);
+    let checked = |program: &Path| {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+        command.arg(program);
+        command
+    };
+    let fill = programs.build("fill", &[&path("examples/fill.c")]);
+    let printed = run(checked(&fill).arg(path("tests/golden/pretraining")).arg("the cat [MASK] the bird."));
     assert_eq!(printed.lines().count(), 5, "{printed}");
+    // One epoch of training touches all that sixty do.
+    let source = std::fs::read_to_string(path("examples/intents.c")).unwrap();
+    let shorter = source.replace("options.epochs = 60;", "options.epochs = 1;");
+    assert_ne!(shorter, source);
+    let file = programs.folder().join("shorter.c");
+    std::fs::write(&file, shorter).unwrap();
+    let intents = programs.build("shorter", &[&file]);
+    let out = programs.folder().join("taught");
+    let printed = run(checked(&intents).arg(path("tests/golden/bare")).arg(out).arg("play some jazz"));
+    assert_eq!(printed.lines().count(), 1, "{printed}");
 }

@@ -638,12 +638,13 @@ fn train_options_that_mean_nothing() {
     assert_eq!(new(null(), null_mut()), CLOZE_OK);
 }
 
+// SAFETY of every call: live locals and handles, sizes at most theirs.
+#[allow(clippy::undocumented_unsafe_blocks)]
 #[test]
 fn sizes_of_training_that_are_wrong() {
     let training = Training::new();
     let (dataset, trainer) = (training.dataset, training.trainer);
     let mut state: cloze_trainer_state = defaults();
-    // SAFETY: live locals, here and below.
     assert_eq!(unsafe { cloze_trainer_info(trainer, &mut state, null_mut()) }, CLOZE_OK);
     let count = state.parameters as usize;
     assert!(count > 0 && state.planned_memory > 0);

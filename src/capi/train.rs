@@ -259,3 +259,156 @@ fn or_none(value: f32, usual: f32) -> f32 {
 fn every(steps: u64) -> Every {
     if steps == 0 { Every::Epoch } else { Every::Steps(steps) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::ptr::null;
+
+    fn zeros() -> cloze_train_options {
+        // SAFETY: zeros are valid by the trait.
+        cloze_train_options { size: size_of::<cloze_train_options>() as u32, ..unsafe { std::mem::zeroed() } }
+    }
+
+    fn taken(options: &cloze_train_options) -> Result<TrainOptions> {
+        // SAFETY: a live local whose pointers are NULL or live.
+        unsafe { cloze_train_options::take(options) }
+    }
+
+    #[test]
+    fn zeros_are_the_defaults() {
+        assert_eq!(taken(&zeros()).unwrap(), TrainOptions::default());
+        // SAFETY: NULL is allowed.
+        assert_eq!(unsafe { cloze_train_options::take(null()) }.unwrap(), TrainOptions::default());
+    }
+
+    #[test]
+    fn every_field_arrives() {
+        let (labels, targets) = ([c"a".as_ptr(), c"b".as_ptr()], [c"query".as_ptr()]);
+        let own = cloze_train_options {
+            objective: CLOZE_OBJECTIVE_TAG,
+            trainable: CLOZE_TRAINABLE_TOP,
+            layers: 3,
+            switches: SWITCHES,
+            max_tokens: 4,
+            epochs: 5,
+            order: CLOZE_ORDER_BY_LENGTH,
+            batch_size: 6,
+            batch_tokens: 7,
+            accumulation: 8,
+            schedule: CLOZE_SCHEDULE_COSINE_WITH_RESTARTS,
+            schedule_cycles: 9,
+            patience: 10,
+            keep_checkpoints: 11,
+            lora_rank: 12,
+            lora_alpha: 13.0,
+            lora_dropout: 0.14,
+            learning_rate: 0.15,
+            layer_decay: 0.16,
+            weight_decay: 0.17,
+            beta1: 0.18,
+            beta2: 0.19,
+            epsilon: 0.20,
+            max_gradient_norm: 21.0,
+            dropout: 0.22,
+            label_smoothing: 0.23,
+            warmup: 0.24,
+            threshold: 0.25,
+            max_steps: 26,
+            seed: 27,
+            evaluate_every: 28,
+            checkpoint_every: 29,
+            memory: 30,
+            cache_memory: 31,
+            cache_file: 32,
+            head: c"head".as_ptr(),
+            metric: c"metric".as_ptr(),
+            checkpoints: c"folder".as_ptr(),
+            labels: labels.as_ptr(),
+            label_count: 2,
+            class_weights: [0.5, 2.0].as_ptr(),
+            class_weight_count: 2,
+            lora_targets: targets.as_ptr(),
+            lora_target_count: 1,
+            ..zeros()
+        };
+        let expected = TrainOptions {
+            objective: Objective::Tag,
+            labels: vec!["a".to_owned(), "b".to_owned()],
+            head: "head".to_owned(),
+            fresh_head: true,
+            trainable: Trainable::Top(3),
+            lora: LoraOptions {
+                rank: 12,
+                alpha: 13.0,
+                dropout: 0.14,
+                targets: vec!["query".to_owned()],
+                rank_stabilized: true,
+            },
+            epochs: 5,
+            max_steps: 26,
+            batch_size: 6,
+            batch_tokens: 7,
+            group_by_length: true,
+            shuffle: true,
+            accumulation: 8,
+            learning_rate: 0.15,
+            layer_decay: 0.16,
+            weight_decay: 0.17,
+            beta1: 0.18,
+            beta2: 0.19,
+            epsilon: 0.20,
+            max_gradient_norm: 21.0,
+            schedule: Schedule::CosineWithRestarts { cycles: 9 },
+            warmup: 0.24,
+            label_smoothing: 0.23,
+            class_weights: vec![0.5, 2.0],
+            dropout: Some(0.22),
+            frozen_dropout: true,
+            seed: 27,
+            max_tokens: 4,
+            evaluate: Every::Steps(28),
+            metric: "metric".to_owned(),
+            patience: 10,
+            threshold: 0.25,
+            keep_best: false,
+            memory: 30,
+            cache_memory: 31,
+            cache_file: 0,
+            checkpoints: Some(PathBuf::from("folder")),
+            checkpoint: Every::Steps(29),
+            keep_checkpoints: 11,
+        };
+        assert_eq!(taken(&own).unwrap(), expected);
+        let scratch = cloze_train_options { switches: 0, ..own };
+        assert_eq!(taken(&scratch).unwrap().cache_file, 32);
+    }
+
+    #[test]
+    fn zeros_that_mean_zero_are_numbers_below_it() {
+        let none = cloze_train_options { beta1: -1.0, beta2: -1.0, max_gradient_norm: -1.0, dropout: -1.0, ..zeros() };
+        let expected = TrainOptions {
+            beta1: 0.0,
+            beta2: 0.0,
+            max_gradient_norm: 0.0,
+            dropout: Some(0.0),
+            ..TrainOptions::default()
+        };
+        assert_eq!(taken(&none).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_schedule_has_its_number() {
+        let schedule = |schedule| taken(&cloze_train_options { schedule, ..zeros() }).map(|taken| taken.schedule);
+        let names = ["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"];
+        for (number, name) in names.into_iter().chain(["inverse_sqrt"]).enumerate() {
+            let named = Schedule::named(name, f64::from(TrainOptions::default().learning_rate));
+            assert_eq!(schedule(number as u32).unwrap(), named.unwrap(), "{name}");
+        }
+        assert!(schedule(7).is_err());
+        // Batches by tokens alone have as many examples as fit.
+        let tokens = taken(&cloze_train_options { batch_tokens: 512, ..zeros() }).unwrap();
+        assert_eq!((tokens.batch_size, tokens.batch_tokens), (index(u32::MAX), 512));
+    }
+}
