@@ -37,6 +37,23 @@ impl<'a> Encoding<'a> {
     }
 }
 
+impl Model {
+    /// The items of `data`, each checked: its tokens fit the model, its target the objective.
+    pub(super) fn items(&self, data: &Dataset, objective: Objective, encoding: &Encoding<'_>) -> Result<Vec<Item>> {
+        let items = encode::items(data, &encoding.borrow())?;
+        let outputs = match objective.has_words() {
+            true => self.inner.bert.config().vocabulary,
+            false => encoding.labels.as_ref().map_or(1, Labels::len),
+        };
+        for (index, item) in items.iter().enumerate() {
+            self.check(&item.tokens)
+                .and_then(|()| objective.check(item, outputs))
+                .map_err(|error| error.within(data.place(index)))?;
+        }
+        Ok(items)
+    }
+}
+
 /// Numbers in the targets of a regression.
 pub fn numbers(data: &Dataset) -> usize {
     let width = |target: &Target| match target {
@@ -216,7 +233,7 @@ impl Model {
             _ => &[],
         };
         let encoding = Encoding::new(self, labels, max_tokens)?;
-        let items = encode::items(data, &encoding.borrow())?;
+        let items = self.items(data, objective, &encoding)?;
         let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;

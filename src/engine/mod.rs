@@ -22,6 +22,7 @@ mod input;
 mod save;
 mod trainer;
 
+pub use crate::batch::Tokens;
 pub use crate::bert::Problem;
 pub use crate::device::Bytes;
 pub use crate::ops::pooling::Pooling;

@@ -56,15 +56,15 @@ impl Inner {
     pub(super) fn class(&self) -> &'static str {
         let has = |part| self.changed.heads.contains(&part);
         let said = |end: &str| self.bert.config().architectures.iter().any(|name| name.ends_with(end));
-        let (words, next) = (has(HeadPart::MaskedLm), has(HeadPart::NextSentence));
-        match () {
-            () if words && next => "ForPreTraining",
-            () if words => "ForMaskedLM",
-            () if next => "ForNextSentencePrediction",
-            () if has(HeadPart::Sequence) => "ForSequenceClassification",
-            () if has(HeadPart::Token) => "ForTokenClassification",
-            () if has(HeadPart::Span) => "ForQuestionAnswering",
-            () => ENDS.into_iter().find(|end| said(end)).unwrap_or("Model"),
+        match self.changed.heads.last() {
+            Some(HeadPart::MaskedLm) if has(HeadPart::NextSentence) => "ForPreTraining",
+            Some(HeadPart::NextSentence) if has(HeadPart::MaskedLm) => "ForPreTraining",
+            Some(HeadPart::MaskedLm) => "ForMaskedLM",
+            Some(HeadPart::NextSentence) => "ForNextSentencePrediction",
+            Some(HeadPart::Sequence) => "ForSequenceClassification",
+            Some(HeadPart::Token) => "ForTokenClassification",
+            Some(HeadPart::Span) => "ForQuestionAnswering",
+            None => ENDS.into_iter().find(|end| said(end)).unwrap_or("Model"),
         }
     }
 

@@ -49,6 +49,21 @@ pub enum ItemTarget {
     },
 }
 
+impl ItemTarget {
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            ItemTarget::None => "no target",
+            ItemTarget::Label(_) => "one label",
+            ItemTarget::Labels(_) => "any number of labels",
+            ItemTarget::Numbers(_) => "numbers",
+            ItemTarget::Tags(_) => "a label for each token",
+            ItemTarget::Span { .. } => "an answer",
+            ItemTarget::Pretraining { .. } => "words and whether the second text follows",
+        }
+    }
+}
+
 /// How examples become items.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {

@@ -13,7 +13,7 @@ use super::objective::Objective;
 const NUMBER: u64 = 4;
 
 /// Tokens of a pass when memory is no concern: enough to keep threads busy and weights' traffic small.
-const TOKENS: usize = 1024;
+pub const TOKENS: usize = 1024;
 
 /// What decides how much memory training takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

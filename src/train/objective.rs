@@ -58,6 +58,48 @@ impl Objective {
         self.heads().contains(&HeadPart::MaskedLm)
     }
 
+    /// Fails with `InvalidInput`, naming both, when there is nothing in `item` to learn this from. `outputs` are the numbers
+    /// that its head gives a row: V for masked words.
+    pub fn check(self, item: &Item, outputs: usize) -> Result<()> {
+        use ItemTarget as Has;
+        let fits = match (self, &item.target) {
+            (Objective::Classify, Has::Label(_))
+            | (Objective::MultiLabel, Has::Labels(_))
+            | (Objective::Tag, Has::Tags(_))
+            | (Objective::Span, Has::Span { .. }) => true,
+            (Objective::Regress, Has::Numbers(numbers)) if numbers.len() != outputs => {
+                return Err(Error::input(format!("{} numbers, expected {outputs}", numbers.len())));
+            }
+            (Objective::Regress, Has::Numbers(_)) => true,
+            (Objective::NextSentence, Has::Label(next)) => *next < 2,
+            (Objective::MaskedLm, Has::Tags(words)) | (Objective::Pretraining, Has::Pretraining { words, .. }) => {
+                let outside = |word: &&i32| **word != IGNORED && usize::try_from(**word).is_ok_and(|id| id >= outputs);
+                match words.iter().find(outside) {
+                    Some(word) => return Err(Error::input(format!("word {word} of a vocabulary of {outputs}"))),
+                    None => true,
+                }
+            }
+            _ => false,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::input(format!("{}, expected {}", item.target.kind(), self.expects()))),
+        }
+    }
+
+    fn expects(self) -> &'static str {
+        match self {
+            Objective::Classify => "one label",
+            Objective::MultiLabel => "any number of labels",
+            Objective::Regress => "numbers",
+            Objective::Tag => "tags",
+            Objective::Span => "an answer",
+            Objective::MaskedLm => "the words of masked places",
+            Objective::NextSentence => "0, the second text follows, or 1",
+            Objective::Pretraining => "the words of masked places, and whether the second text follows",
+        }
+    }
+
     /// Rows of the final hidden states that its heads read.
     pub fn rows(self, batch: &Batch, items: &[&Item]) -> Result<Selection> {
         match self {

@@ -18,7 +18,7 @@ use crate::bert::peft::LoraConfig;
 use crate::bert::{Bert, Config, HeadPart, Keep};
 use crate::device::Cpu;
 use crate::error::{Error, Result};
-use crate::train::encode::{self, Item};
+use crate::train::encode::Item;
 use crate::train::examples::Dataset;
 use crate::train::fit::{Examples, Position};
 use crate::train::init;
@@ -66,6 +66,11 @@ impl Trainer {
     pub fn new(model: &Model, options: &TrainOptions, labels_from: Option<&Dataset>) -> Result<Self> {
         options.check()?;
         let inner = &model.inner;
+        if inner.bert.encoder().adapter().is_some() {
+            return Err(Error::unsupported(
+                "training of a model that has low-rank pairs: save it, which merges them, and open that",
+            ));
+        }
         let labels = labels(model, options, labels_from)?;
         let mut config = inner.bert.config().clone();
         if matches!(options.objective.dense_head(), Some(HeadPart::Sequence | HeadPart::Token)) {
@@ -89,18 +94,13 @@ impl Trainer {
                 bert.set_adapter(Some(Arc::new(pairs)));
                 Some(config)
             }
-            _ if bert.encoder().adapter().is_some() => {
-                return Err(Error::unsupported(
-                    "training beside low-rank pairs that stay frozen: save the model, which merges them, and open that",
-                ));
-            }
             _ => None,
         };
         let parameters = bert.numbers(&scope)?;
         let trainer_config = bert.config().clone();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
         memory::plan(&trainer_config, &load, options.memory)?;
-        let passes = Passes { tokens: usize::MAX, keep: Keep::Everything };
+        let passes = Passes { tokens: memory::TOKENS, keep: Keep::Everything };
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
@@ -140,6 +140,9 @@ impl Trainer {
         let steady = self.model.inner.device.clone();
         let device = steady.cancelled_by(cancel);
         let items = self.encode(batch)?;
+        if items.is_empty() {
+            return Err(Error::argument("no examples to learn from"));
+        }
         self.fit_memory(&[&items], items.len())?;
         let noise = self.noise(self.position.step, self.rows);
         let list: Vec<&Item> = items.iter().collect();
@@ -271,7 +274,7 @@ impl Trainer {
     }
 
     fn encode(&self, data: &Dataset) -> Result<Vec<Item>> {
-        encode::items(data, &self.encoding()?.borrow())
+        self.model.items(data, self.options.objective, &self.encoding()?)
     }
 
     fn encoding(&self) -> Result<evaluate::Encoding<'_>> {
