@@ -16,6 +16,7 @@ import transformers
 from peft import PeftModel
 
 transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
 LIMIT = 2e-5
 
 
