@@ -1,7 +1,6 @@
 //! Training that is killed at any moment, again and again, ends with the same bytes as training that never was.
 //!
-//! This program starts itself as a child that trains and saves, and kills it. A plain run kills 40 children;
-//! `CLOZE_KILLS=200` as many as that.
+//! This program starts itself as a child that trains and saves, and kills it: 200 times, or as often as `CLOZE_KILLS` says.
 
 #![cfg(unix)] // SIGKILL, and limits on the size of files
 #![allow(clippy::unwrap_used)] // a test may panic
@@ -198,7 +197,7 @@ fn kills(kills: u64, trainable: Trainable) {
 }
 
 fn count() -> u64 {
-    std::env::var("CLOZE_KILLS").map_or(40, |count| count.parse().unwrap())
+    std::env::var("CLOZE_KILLS").map_or(200, |count| count.parse().unwrap())
 }
 
 #[test]

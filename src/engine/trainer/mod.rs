@@ -374,3 +374,25 @@ fn give_head(
     bert.set_head(part, Arc::new(dense), config.clone());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::OpenOptions;
+
+    #[test]
+    fn a_snapshot_shares_what_does_not_train() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sequence");
+        let model = Model::open(&folder, &OpenOptions { threads: 1 }).unwrap();
+        let options =
+            TrainOptions { trainable: Trainable::Top(1), labels: model.labels().to_vec(), ..TrainOptions::default() };
+        let snapshot = Trainer::new(&model, &options, None).unwrap().snapshot().unwrap();
+        let shared = |group: usize| {
+            let layer = |model: &Model| Arc::as_ptr(&model.inner.bert.encoder().groups()[group][0]);
+            layer(&model) == layer(&snapshot)
+        };
+        assert_eq!([shared(0), shared(1)], [true, false]);
+        assert!(Arc::ptr_eq(&model.inner.weights, &snapshot.inner.weights));
+        assert!(Arc::ptr_eq(&model.inner.tokenizer, &snapshot.inner.tokenizer));
+    }
+}
