@@ -25,7 +25,7 @@ pub struct Scope {
     pub adapter: bool,
     /// The pooler.
     pub pooler: bool,
-    /// Heads.
+    /// Heads, the last added last.
     pub heads: Vec<HeadPart>,
 }
 
@@ -46,11 +46,11 @@ impl Scope {
         both
     }
 
-    /// Adds a head.
+    /// Adds a head as the last. Classifiers of texts and of tokens have one name, `classifier`: the last of them stays.
     pub fn add(&mut self, part: HeadPart) {
-        if !self.heads.contains(&part) {
-            self.heads.push(part);
-        }
+        let classifier = |head: HeadPart| matches!(head, HeadPart::Sequence | HeadPart::Token);
+        self.heads.retain(|&head| head != part && !(classifier(head) && classifier(part)));
+        self.heads.push(part);
     }
 }
 

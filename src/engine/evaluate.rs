@@ -3,7 +3,6 @@
 use super::{Model, Run};
 use crate::bert::{HeadPart, Keep, Scope};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
 use crate::train::encode::{self, IGNORED, Item, ItemTarget};
 use crate::train::examples::{Dataset, Target};
 use crate::train::labels::Labels;
@@ -15,7 +14,7 @@ use crate::train::prefix::{CacheLimits, PrefixCache};
 
 /// How examples of one model become items.
 pub struct Encoding<'a> {
-    tokenizer: Option<&'a Tokenizer>,
+    model: &'a Model,
     labels: Option<Labels>,
     max_tokens: usize,
     objective: Objective,
@@ -40,17 +39,17 @@ impl<'a> Encoding<'a> {
             _ if labels.is_empty() => None,
             _ => Some(Labels::new(labels.to_vec())?),
         };
-        Ok(Self { tokenizer: model.tokenizer().ok(), labels, max_tokens: most, objective, outputs })
+        Ok(Self { model, labels, max_tokens: most, objective, outputs })
     }
 
     /// The examples as training sees them.
     ///
-    /// Fails as [`encode::items`] does, and with `InvalidInput` where the objective does not learn from a target of that
-    /// kind, naming the example.
+    /// Fails as [`encode::items`] does, and with `InvalidInput`, naming the example, where its tokens do not fit the model
+    /// or the objective does not learn from a target of its kind.
     pub fn items(&self, data: &Dataset) -> Result<Vec<Item>> {
         let items = encode::items(data, &self.borrow())?;
         for (place, item) in items.iter().enumerate() {
-            let fits = self.objective.check(&item.target, self.outputs);
+            let fits = self.model.check(&item.tokens).and_then(|()| self.objective.check(item, self.outputs));
             fits.map_err(|error| error.within(data.place(place)))?;
         }
         Ok(items)
@@ -58,7 +57,11 @@ impl<'a> Encoding<'a> {
 
     /// As `train::encode` takes it.
     pub fn borrow(&self) -> encode::Settings<'_> {
-        encode::Settings { tokenizer: self.tokenizer, labels: self.labels.as_ref(), max_tokens: self.max_tokens }
+        encode::Settings {
+            tokenizer: self.model.tokenizer().ok(),
+            labels: self.labels.as_ref(),
+            max_tokens: self.max_tokens,
+        }
     }
 }
 

@@ -130,7 +130,7 @@ impl Model {
         Ok(text)
     }
 
-    fn check(&self, tokens: &Tokens) -> Result<()> {
+    pub(super) fn check(&self, tokens: &Tokens) -> Result<()> {
         let config = self.inner.bert.config();
         let (count, limit) = (tokens.ids.len(), config.max_positions);
         if count > limit {

@@ -9,7 +9,7 @@ use super::heads::{DESCRIPTION, FOLDER, NamedHead};
 use super::{Inner, Model};
 use crate::bert::carried::{self, Carry};
 use crate::bert::config_out::Labels;
-use crate::bert::{Architecture, HeadPart, adapter};
+use crate::bert::{Architecture, HeadPart, Scope, adapter};
 use crate::device::{Cpu, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -36,10 +36,13 @@ impl Inner {
     /// Writes the model's files into an empty folder.
     pub(super) fn write(&self, folder: &Path) -> Result<()> {
         let class = self.class();
+        // transformers gives a span head as many outputs as the folder has labels
+        let ends = ["LABEL_0", "LABEL_1"].map(str::to_owned);
         let labels = match class {
             "ForSequenceClassification" | "ForTokenClassification" => {
                 Some(Labels { names: &self.bert.config().labels, problem: self.bert.config().problem })
             }
+            SPAN => Some(Labels { names: &ends, problem: None }),
             _ => None,
         };
         let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels)?;
@@ -56,15 +59,15 @@ impl Inner {
     pub(super) fn class(&self) -> &'static str {
         let has = |part| self.changed.heads.contains(&part);
         let said = |end: &str| self.bert.config().architectures.iter().any(|name| name.ends_with(end));
-        let (words, next) = (has(HeadPart::MaskedLm), has(HeadPart::NextSentence));
-        match () {
-            () if words && next => "ForPreTraining",
-            () if words => "ForMaskedLM",
-            () if next => "ForNextSentencePrediction",
-            () if has(HeadPart::Sequence) => "ForSequenceClassification",
-            () if has(HeadPart::Token) => "ForTokenClassification",
-            () if has(HeadPart::Span) => "ForQuestionAnswering",
-            () => ENDS.into_iter().find(|end| said(end)).unwrap_or("Model"),
+        match self.changed.heads.last() {
+            Some(HeadPart::MaskedLm) if has(HeadPart::NextSentence) => "ForPreTraining",
+            Some(HeadPart::NextSentence) if has(HeadPart::MaskedLm) => "ForPreTraining",
+            Some(HeadPart::MaskedLm) => "ForMaskedLM",
+            Some(HeadPart::NextSentence) => "ForNextSentencePrediction",
+            Some(HeadPart::Sequence) => "ForSequenceClassification",
+            Some(HeadPart::Token) => "ForTokenClassification",
+            Some(HeadPart::Span) => SPAN,
+            None => ENDS.into_iter().find(|end| said(end)).unwrap_or("Model"),
         }
     }
 
@@ -86,7 +89,7 @@ impl Inner {
 
     fn write_tensors(&self, path: &Path, prefix: &str) -> Result<()> {
         let mut changed = self.merged()?;
-        for (name, tensor) in self.bert.tensors(&self.changed.without_adapter())? {
+        for (name, tensor) in self.bert.tensors(&self.written())? {
             changed.entry(name).or_insert_with(|| Cow::Borrowed(values(tensor)).into());
         }
         let mut outputs = Vec::new();
@@ -112,7 +115,17 @@ impl Inner {
         save::write(path, &outputs, &[("format", "pt")])
     }
 
-    /// Stored tensors that would contradict what is written: constants, and second names of tied ones.
+    /// Parts that are written as they are now. A folder has labels for one head: of span head and classifier, the last.
+    fn written(&self) -> Scope {
+        let mut scope = self.changed.without_adapter();
+        if scope.heads.last() == Some(&HeadPart::Span) {
+            scope.heads.retain(|head| !matches!(head, HeadPart::Sequence | HeadPart::Token));
+        }
+        scope
+    }
+
+    /// Stored tensors that would contradict what is written: constants, second names of tied ones, and a classifier when
+    /// another head gives the folder its labels.
     fn is_stale(&self, name: &str) -> bool {
         let tied = self.bert.config().tie_word_embeddings;
         let second = matches!(
@@ -122,8 +135,8 @@ impl Inner {
                 | "predictions.decoder.weight"
                 | "predictions.decoder.bias"
         );
-        let classifier = name.starts_with("classifier.")
-            && self.changed.heads.iter().any(|head| matches!(head, HeadPart::Sequence | HeadPart::Token));
+        let replaced = |head: &HeadPart| matches!(head, HeadPart::Sequence | HeadPart::Token | HeadPart::Span);
+        let classifier = name.starts_with("classifier.") && self.changed.heads.iter().any(replaced);
         (tied && second) || classifier || name.ends_with(".position_ids") || name.ends_with(".token_type_ids")
     }
 
@@ -143,7 +156,7 @@ impl Inner {
     /// Shapes of everything that may have changed, as HuggingFace stores them.
     fn shapes(&self) -> Result<BTreeMap<String, Vec<usize>>> {
         let mut shapes: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-        for (name, tensor) in self.bert.tensors(&self.changed.without_adapter())? {
+        for (name, tensor) in self.bert.tensors(&self.written())? {
             let shape = stored_shape(&name, tensor);
             shapes.insert(name, shape);
         }
@@ -164,9 +177,11 @@ const ENDS: [&str; 7] = [
     "ForNextSentencePrediction",
     "ForSequenceClassification",
     "ForTokenClassification",
-    "ForQuestionAnswering",
+    SPAN,
     "Model",
 ];
+
+const SPAN: &str = "ForQuestionAnswering";
 
 /// The values of a tensor, borrowed where it lies in memory.
 struct Values<'a>(Cow<'a, [f32]>);

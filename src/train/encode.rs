@@ -50,16 +50,16 @@ pub enum ItemTarget {
 }
 
 impl ItemTarget {
-    /// For messages.
-    pub fn name(&self) -> String {
+    /// What it is, for messages.
+    pub fn kind(&self) -> &'static str {
         match self {
-            Self::None => "no target".to_owned(),
-            Self::Label(_) => "one label".to_owned(),
-            Self::Labels(_) => "a list of labels".to_owned(),
-            Self::Numbers(numbers) => format!("{} numbers", numbers.len()),
-            Self::Tags(_) => "a label for each token".to_owned(),
-            Self::Span { .. } => "an answer".to_owned(),
-            Self::Pretraining { .. } => "the words of masked tokens and what is next".to_owned(),
+            ItemTarget::None => "no target",
+            ItemTarget::Label(_) => "one label",
+            ItemTarget::Labels(_) => "any number of labels",
+            ItemTarget::Numbers(_) => "numbers",
+            ItemTarget::Tags(_) => "a label for each token",
+            ItemTarget::Span { .. } => "an answer",
+            ItemTarget::Pretraining { .. } => "words and whether the second text follows",
         }
     }
 }

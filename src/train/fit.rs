@@ -184,6 +184,10 @@ pub fn fit<D: Ops>(
 ) -> Result<()> {
     let lengths: Vec<usize> = train.items.iter().map(|item| item.tokens.ids.len()).collect();
     let total = total_steps(course, &lengths)?;
+    if position.step > total {
+        let done = position.step;
+        return Err(Error::argument(format!("{done} steps are done, the course over these examples has {total}")));
+    }
     if let (Some(Record::Step(step)), Some(dev)) = (position.history.last().cloned(), &mut dev) {
         // a call that was stopped between a step and its evaluation left that to this one
         let last = position.step == total;
@@ -194,6 +198,12 @@ pub fn fit<D: Ops>(
     while position.epoch < course.epochs && position.step < total && !position.stopped {
         let batches = course.plan.batches(&lengths, position.epoch)?;
         let groups = batches.len().div_ceil(course.accumulation as usize);
+        if position.batch as usize >= batches.len() {
+            let (done, epoch, count) = (position.batch, position.epoch + 1, batches.len());
+            return Err(Error::argument(format!(
+                "{done} batches of epoch {epoch} are done, the examples make {count}: expected those it began with"
+            )));
+        }
         for group in (position.batch as usize / course.accumulation as usize)..groups {
             let first = group * course.accumulation as usize;
             let group = &batches[first..batches.len().min(first + course.accumulation as usize)];
@@ -288,14 +298,16 @@ fn evaluate<D: Ops>(
         let names: Vec<&str> = metrics.iter().map(|(name, _)| name).collect();
         Error::argument(format!("metric {:?}: expected one of {}", course.metric, names.join(", ")))
     })?;
-    let verdict = course.stopping.observe(&mut position.seen, value);
-    position.stopped = verdict.stop;
+    let mut seen = position.seen;
+    let verdict = course.stopping.observe(&mut seen, value);
+    if verdict.best {
+        // before it is noted as the best: what fails here has not been kept
+        observe(Moment::Best, learner, optimizer, position)?;
+        position.best_step = Some(position.step);
+    }
+    (position.seen, position.stopped) = (seen, verdict.stop);
     let record = EvaluationRecord { step: position.step, epoch, metrics, best: verdict.best };
     position.history.push(Record::Evaluation(record.clone()));
-    if verdict.best {
-        position.best_step = Some(position.step);
-        observe(Moment::Best, learner, optimizer, position)?;
-    }
     let seconds = begun.elapsed().as_secs_f64();
     observe(Moment::Evaluation { record: &record, seconds }, learner, optimizer, position)
 }

@@ -43,35 +43,6 @@ impl Objective {
         }
     }
 
-    /// Fails with `InvalidInput` where an example has no target that this is learned from. `outputs` is the number of labels,
-    /// of numbers, or of words.
-    pub fn check(self, target: &ItemTarget, outputs: usize) -> Result<()> {
-        let word = |&id: &i32| id == IGNORED || usize::try_from(id).is_ok_and(|id| id < outputs);
-        let (fits, expected) = match (self, target) {
-            (Objective::Classify | Objective::NextSentence, ItemTarget::Label(_))
-            | (Objective::MultiLabel, ItemTarget::Labels(_))
-            | (Objective::Tag, ItemTarget::Tags(_))
-            | (Objective::Span, ItemTarget::Span { .. })
-            | (Objective::Pretraining, ItemTarget::Pretraining { .. }) => return Ok(()),
-            (Objective::Regress, ItemTarget::Numbers(numbers)) => (numbers.len() == outputs, format!("{outputs}")),
-            (Objective::MaskedLm, ItemTarget::Tags(ids)) => {
-                (ids.iter().all(word), format!("ids of words below {outputs}"))
-            }
-            (Objective::Classify, _) => (false, "a label".to_owned()),
-            (Objective::NextSentence, _) => (false, "label 0, is next, or 1".to_owned()),
-            (Objective::MultiLabel, _) => (false, "a list of labels".to_owned()),
-            (Objective::Regress, _) => (false, format!("{outputs} numbers")),
-            (Objective::Tag, _) => (false, "a label for each word".to_owned()),
-            (Objective::Span, _) => (false, "an answer in the second text".to_owned()),
-            (Objective::MaskedLm, _) => (false, "the words of masked tokens".to_owned()),
-            (Objective::Pretraining, _) => (false, "the words of masked tokens and what is next".to_owned()),
-        };
-        match fits {
-            true => Ok(()),
-            false => Err(Error::input(format!("{}, expected {expected}", target.name()))),
-        }
-    }
-
     /// The head that is one dense layer, where there is one.
     pub fn dense_head(self) -> Option<HeadPart> {
         self.heads().iter().copied().find(|&head| head != HeadPart::MaskedLm)
@@ -85,6 +56,48 @@ impl Objective {
     /// Whether masked words are predicted.
     pub fn has_words(self) -> bool {
         self.heads().contains(&HeadPart::MaskedLm)
+    }
+
+    /// Fails with `InvalidInput`, naming both, when there is nothing in `item` to learn this from. `outputs` are the numbers
+    /// that its head gives a row: V for masked words.
+    pub fn check(self, item: &Item, outputs: usize) -> Result<()> {
+        use ItemTarget as Has;
+        let fits = match (self, &item.target) {
+            (Objective::Classify, Has::Label(_))
+            | (Objective::MultiLabel, Has::Labels(_))
+            | (Objective::Tag, Has::Tags(_))
+            | (Objective::Span, Has::Span { .. }) => true,
+            (Objective::Regress, Has::Numbers(numbers)) if numbers.len() != outputs => {
+                return Err(Error::input(format!("{} numbers, expected {outputs}", numbers.len())));
+            }
+            (Objective::Regress, Has::Numbers(_)) => true,
+            (Objective::NextSentence, Has::Label(next)) => *next < 2,
+            (Objective::MaskedLm, Has::Tags(words)) | (Objective::Pretraining, Has::Pretraining { words, .. }) => {
+                let outside = |word: &&i32| **word != IGNORED && usize::try_from(**word).is_ok_and(|id| id >= outputs);
+                match words.iter().find(outside) {
+                    Some(word) => return Err(Error::input(format!("word {word} of a vocabulary of {outputs}"))),
+                    None => true,
+                }
+            }
+            _ => false,
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(Error::input(format!("{}, expected {}", item.target.kind(), self.expects()))),
+        }
+    }
+
+    fn expects(self) -> &'static str {
+        match self {
+            Objective::Classify => "one label",
+            Objective::MultiLabel => "any number of labels",
+            Objective::Regress => "numbers",
+            Objective::Tag => "tags",
+            Objective::Span => "an answer",
+            Objective::MaskedLm => "the words of masked places",
+            Objective::NextSentence => "0, the second text follows, or 1",
+            Objective::Pretraining => "the words of masked places, and whether the second text follows",
+        }
     }
 
     /// Rows of the final hidden states that its heads read.

@@ -24,7 +24,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 pub use names::{canonical, qualified};
-pub use replace::{NewFolder, recover, replace_file};
+pub use replace::{NewFolder, recover, remove_folder, replace_file, sweep};
 pub use report::{Report, StoredFile};
 pub use stored::{NonFinite, Stored};
 

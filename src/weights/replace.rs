@@ -88,6 +88,34 @@ pub fn recover(target: &Path) -> Result<()> {
     }
 }
 
+/// Removes the folder `target`, which until then is whole: killed half way, it leaves what [`sweep`] removes.
+pub fn remove_folder(target: &Path) -> Result<()> {
+    let target = Target::find(target)?;
+    let (path, doomed) = (target.path(), target.unused(TEMPORARY));
+    fs::rename(&path, &doomed).and_then(|()| fs::remove_dir_all(&doomed)).map_err(|e| Error::io(&path, &e))
+}
+
+/// Removes what killed runs left over in `folder` for targets whose names begin with `prefix`.
+pub fn sweep(folder: &Path, prefix: &str) -> Result<()> {
+    let failed = |e: io::Error| Error::io(folder, &e);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        let left = name.to_str().and_then(|name| name.strip_prefix('.')).filter(|name| name.starts_with(prefix));
+        if left.is_some_and(|name| name.contains(TEMPORARY)) {
+            remove_unlocked(&entry.path());
+        }
+    }
+    Ok(())
+}
+
+/// Removes what nobody works on; what stays is swept another time.
+fn remove_unlocked(temporary: &Path) {
+    if let Ok(Some(_lock)) = try_lock(temporary) {
+        let _ = if temporary.is_dir() { fs::remove_dir_all(temporary) } else { fs::remove_file(temporary) };
+    }
+}
+
 /// Writes `bytes` to the file `path`, which at every moment holds all of the old contents or all of the new ones.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let target = Target::find(path)?;
@@ -217,9 +245,7 @@ impl Target {
             }
         }
         for temporary in self.beside(TEMPORARY)? {
-            if let Ok(Some(_lock)) = try_lock(&temporary) {
-                let _ = if temporary.is_dir() { fs::remove_dir_all(&temporary) } else { fs::remove_file(&temporary) };
-            }
+            remove_unlocked(&temporary);
         }
         Ok(())
     }

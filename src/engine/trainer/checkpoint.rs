@@ -26,9 +26,8 @@ use crate::train::learner::Learner;
 use crate::train::state::{EarlyStopping, TrainerState};
 use crate::train::stopping::Seen;
 use crate::train::update::Optimizer;
-use crate::weights::NewFolder;
-use crate::weights::Weights;
 use crate::weights::save::{self, Output, f32_bytes};
+use crate::weights::{NewFolder, Weights, remove_folder, sweep};
 
 const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
@@ -92,6 +91,7 @@ pub struct Writer {
     scope: Scope,
     lora: Option<LoraConfig>,
     options: TrainOptions,
+    fingerprint: Value,
     total: u64,
     metric: String,
 }
@@ -105,9 +105,17 @@ impl Trainer {
             scope: self.learner.scope().clone(),
             lora: self.lora.clone(),
             options: self.options.clone(),
+            fingerprint: self.fingerprint(),
             total,
             metric: course.metric.clone(),
         })
+    }
+
+    /// What has to be the same for a training to go on as if it had not stopped.
+    fn fingerprint(&self) -> Value {
+        let mut fingerprint = self.options.fingerprint();
+        fingerprint["labels"] = json!(self.labels);
+        fingerprint
     }
 
     /// Goes on from a checkpoint, or from the newest in a folder of checkpoints: the next [`Trainer::fit`] with the same
@@ -120,7 +128,7 @@ impl Trainer {
         let named = |error: Error| error.within(folder.display());
         let bytes = fs::read(folder.join(STATE)).map_err(|e| Error::io(&folder.join(STATE), &e))?;
         let state = TrainerState::parse(&bytes).map_err(named)?;
-        same_options(&state.cloze, &self.options.fingerprint()).map_err(named)?;
+        same_options(&state.cloze, &self.fingerprint()).map_err(named)?;
         let position = position(&state).map_err(named)?;
         let count = number(&state.cloze, "optimizer_steps").map_err(named)?;
 
@@ -237,20 +245,22 @@ impl Writer {
         state.log_history = position.history.iter().map(log).collect();
         (state.best_metric, state.best_global_step) = (position.seen.best, position.best_step);
         let best = self.folder.as_ref().zip(position.best_step);
-        state.best_model_checkpoint =
-            best.map(|(root, step)| root.join(format!("{PREFIX}{step}")).to_string_lossy().into_owned());
+        state.best_model_checkpoint = best
+            .map(|(root, step)| (root.join(format!("{PREFIX}{step}")), step == position.step))
+            .filter(|(folder, is_this)| *is_this || folder.exists())
+            .map(|(folder, _)| folder.to_string_lossy().into_owned());
         state.early_stopping = (options.patience > 0).then(|| EarlyStopping {
             patience: options.patience.into(),
             threshold: options.threshold,
             counter: position.seen.without_improvement.into(),
         });
         state.cloze = object(json!({
-            "options": options.fingerprint(),
+            "options": self.fingerprint,
             "metric": self.metric,
             "epochs_done": position.epoch,
             "batches_done": position.batch,
             "optimizer_steps": optimizer.count(),
-            // as bits: a decimal need not come back as the same number
+            // as bits: JSON has no infinity, which a perplexity can be
             "best_metric_bits": position.seen.best.map(f64::to_bits),
             "without_improvement": position.seen.without_improvement,
             "stopped": position.stopped,
@@ -263,12 +273,12 @@ impl Writer {
         if self.options.keep_checkpoints == 0 {
             return Ok(());
         }
+        sweep(root, PREFIX)?;
         let mut steps = checkpoints(root)?;
         steps.sort_unstable_by(|a, b| b.cmp(a));
         for step in steps.into_iter().skip(self.options.keep_checkpoints) {
             if Some(step) != position.best_step {
-                let folder = root.join(format!("{PREFIX}{step}"));
-                fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, &e))?;
+                remove_folder(&root.join(format!("{PREFIX}{step}")))?;
             }
         }
         Ok(())
@@ -350,8 +360,9 @@ fn record(line: &Map<String, Value>) -> Option<Record> {
     }
     let mut metrics = Metrics::new();
     for (name, value) in line {
-        if let (Some(name), Some(value)) = (name.strip_prefix("eval_"), value.as_f64()) {
-            metrics.push(name, value);
+        if let Some(name) = name.strip_prefix("eval_") {
+            // JSON has no NaN: it was written as null
+            metrics.push(name, value.as_f64().unwrap_or(f64::NAN));
         }
     }
     let best = line.get("best").and_then(Value::as_bool).unwrap_or(false);
@@ -384,7 +395,8 @@ fn find(path: &Path) -> Result<PathBuf> {
     if path.join(STATE).exists() {
         return Ok(path.to_owned());
     }
-    match checkpoints(path)?.into_iter().max() {
+    let newest = if path.is_dir() { checkpoints(path)?.into_iter().max() } else { None };
+    match newest {
         Some(step) => Ok(path.join(format!("{PREFIX}{step}"))),
         None => Err(Error::missing(format!("{}: no checkpoint, expected {STATE} or {PREFIX}…", path.display()))),
     }

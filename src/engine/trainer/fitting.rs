@@ -75,7 +75,8 @@ impl Trainer {
         let steady = self.model.inner.device.clone();
         let device = steady.cancelled_by(run.cancel);
         let train_items = self.encode(train)?;
-        let dev_items = dev.map(|dev| self.encode(dev)).transpose()?;
+        let dev_items =
+            dev.map(|dev| self.encode(dev).map_err(|error| error.within("development examples"))).transpose()?;
         if let (Some(dev), Some([])) = (dev, dev_items.as_deref()) {
             return Err(Error::argument(format!("no examples to evaluate on, {} given", dev.len())));
         }

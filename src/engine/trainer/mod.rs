@@ -66,6 +66,11 @@ impl Trainer {
     pub fn new(model: &Model, options: &TrainOptions, labels_from: Option<&Dataset>) -> Result<Self> {
         options.check()?;
         let inner = &model.inner;
+        if inner.bert.encoder().adapter().is_some() {
+            return Err(Error::unsupported(
+                "training of a model that has low-rank pairs: save it, which merges them, and open that",
+            ));
+        }
         let labels = labels(model, options, labels_from)?;
         let mut config = inner.bert.config().clone();
         if matches!(options.objective.dense_head(), Some(HeadPart::Sequence | HeadPart::Token)) {
@@ -88,11 +93,6 @@ impl Trainer {
                 let pairs = adapters::fresh(&inner.device, &bert, &config, prefix, options.seed)?;
                 bert.set_adapter(Some(Arc::new(pairs)));
                 Some(config)
-            }
-            _ if bert.encoder().adapter().is_some() => {
-                return Err(Error::unsupported(
-                    "training beside low-rank pairs that stay frozen: save the model, which merges them, and open that",
-                ));
             }
             _ => None,
         };
@@ -151,6 +151,9 @@ impl Trainer {
         let steady = self.model.inner.device.clone();
         let device = steady.cancelled_by(cancel);
         let items = self.encode(batch)?;
+        if items.is_empty() {
+            return Err(Error::argument("no examples to learn from"));
+        }
         self.fit_memory(&[&items], items.len())?;
         let noise = self.noise(self.position.step, self.rows);
         let list: Vec<&Item> = items.iter().collect();
@@ -382,4 +385,26 @@ fn give_head(
     let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, HEAD_STREAM)?;
     bert.set_head(part, Arc::new(dense), config.clone());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::OpenOptions;
+
+    #[test]
+    fn a_snapshot_shares_what_does_not_train() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sequence");
+        let model = Model::open(&folder, &OpenOptions { threads: 1 }).unwrap();
+        let options =
+            TrainOptions { trainable: Trainable::Top(1), labels: model.labels().to_vec(), ..TrainOptions::default() };
+        let snapshot = Trainer::new(&model, &options, None).unwrap().snapshot().unwrap();
+        let shared = |group: usize| {
+            let layer = |model: &Model| Arc::as_ptr(&model.inner.bert.encoder().groups()[group][0]);
+            layer(&model) == layer(&snapshot)
+        };
+        assert_eq!([shared(0), shared(1)], [true, false]);
+        assert!(Arc::ptr_eq(&model.inner.weights, &snapshot.inner.weights));
+        assert!(Arc::ptr_eq(&model.inner.tokenizer, &snapshot.inner.tokenizer));
+    }
 }

@@ -268,6 +268,7 @@ impl TrainOptions {
         let Self { lora, .. } = self;
         json!({
             "objective": format!("{:?}", self.objective),
+            "head": self.head,
             "trainable": format!("{:?}", self.trainable),
             "lora": [lora.rank, lora.alpha, lora.dropout, lora.targets, lora.rank_stabilized],
             "epochs": self.epochs,

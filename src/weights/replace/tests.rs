@@ -240,3 +240,18 @@ fn a_file_is_replaced_whole() {
     refused(replace_file(root.path(), b""), Status::InvalidArgument, &["a folder, expected a file"]);
     refused(replace_file(&root.path().join("absent/file"), b""), Status::Io, &["absent"]);
 }
+
+#[test]
+fn a_removed_folder_is_gone_and_what_killed_runs_left_is_swept() {
+    let (root, target) = with_model(1.0);
+    fs::create_dir(root.path().join(".model.tmp-1-1")).unwrap();
+    fs::create_dir(root.path().join(".other.tmp-1-1")).unwrap();
+    fs::create_dir(root.path().join(".model-like")).unwrap();
+    let (busy, _lock) = Target::find(&target).unwrap().claim(|path| fs::create_dir(path)).unwrap();
+    sweep(root.path(), "model").unwrap();
+    let busy_name = busy.file_name().unwrap().to_str().unwrap();
+    assert_eq!(names(root.path()), [".model-like", busy_name, ".other.tmp-1-1", "model"]);
+    remove_folder(&target).unwrap();
+    assert_eq!(names(root.path()), [".model-like", busy_name, ".other.tmp-1-1"]);
+    refused(remove_folder(&target), Status::Io, &["model"]);
+}

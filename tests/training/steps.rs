@@ -1,0 +1,166 @@
+//! Step by step from the host, flat buffers, and models handed out on the way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use cloze::engine::{Dataset, FitRun, LoraOptions, Metrics, Objective, Record, Run, Schedule, TrainOptions, Trainable};
+use cloze::error::Status;
+
+use crate::cases::{answers, bits, fitted, labelled, options, refused, sequence, trainer};
+
+fn slice(data: &Dataset, from: usize, to: usize) -> Dataset {
+    let mut part = Dataset::new();
+    for example in &data.examples()[from..to.min(data.len())] {
+        part.push(example.clone()).unwrap();
+    }
+    part
+}
+
+#[test]
+fn accumulating_and_applying_is_what_fit_does() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    for trainable in [Trainable::Head, Trainable::Top(1), Trainable::All, Trainable::Lora] {
+        let options = TrainOptions {
+            shuffle: false,
+            group_by_length: false,
+            lora: LoraOptions { rank: 4, dropout: 0.2, ..LoraOptions::default() },
+            ..options(trainable)
+        };
+        let reference = fitted(&model, &options, &train, None);
+        let mut own = trainer(&model, &options);
+        let (total, warmup) = (12, 3);
+        for step in 0..total {
+            let first = (step % 3) as usize * 8;
+            let mut losses = Vec::new();
+            for first in [first, first + 4] {
+                losses.push(own.accumulate(&slice(&train, first, first + 4), None).unwrap());
+            }
+            let rate = f64::from(options.learning_rate) * Schedule::Linear.factor(step, warmup, total);
+            let norm = own.apply(Some(rate as f32)).unwrap();
+            let Record::Step(record) = &reference.position().history[step as usize] else { panic!() };
+            assert_eq!((losses[0] + losses[1]) / 2.0, record.loss, "{trainable:?} step {step}");
+            assert_eq!(norm, record.gradient_norm, "{trainable:?} step {step}");
+        }
+        assert_eq!(bits(&own), bits(&reference), "{trainable:?}");
+        assert_eq!(own.position().step, 12);
+    }
+}
+
+#[test]
+fn parameters_and_gradients_go_out_and_in() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    let options = options(Trainable::Top(1));
+    let (mut one, mut two) = (trainer(&model, &options), trainer(&model, &options));
+    let count = one.parameter_count();
+    let named: usize = one.parameter_names().unwrap().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    assert_eq!((named, one.parameters().unwrap().len(), one.gradients().unwrap().len()), (count, count, count));
+
+    // two machines, each with its half of the examples: the mean of their gradients makes the same step on both
+    one.accumulate(&slice(&train, 0, 11), None).unwrap();
+    two.accumulate(&slice(&train, 11, 22), None).unwrap();
+    let (a, b) = (one.gradients().unwrap(), two.gradients().unwrap());
+    let mean: Vec<f32> = a.iter().zip(&b).map(|(a, b)| (a + b) / 2.0).collect();
+    for trainer in [&mut one, &mut two] {
+        trainer.set_gradients(&mean).unwrap();
+        assert_eq!(trainer.gradients().unwrap(), mean);
+        trainer.apply(None).unwrap();
+        assert!(trainer.gradients().unwrap().iter().all(|g| *g == 0.0));
+    }
+    assert_eq!(bits(&one), bits(&two));
+    assert_ne!(bits(&one), bits(&trainer(&model, &options)));
+
+    // parameters carry over, and with them the answers
+    let mut three = trainer(&model, &TrainOptions { seed: 5, ..options });
+    assert_ne!(bits(&three), bits(&one));
+    three.set_parameters(&one.parameters().unwrap()).unwrap();
+    assert_eq!(bits(&three), bits(&one));
+    assert_eq!(answers(&three.snapshot().unwrap()), answers(&one.snapshot().unwrap()));
+
+    let mut wrong = one.parameters().unwrap();
+    refused(
+        three.set_parameters(&wrong[1..]),
+        Status::InvalidArgument,
+        &[&(count - 1).to_string(), &count.to_string()],
+    );
+    refused(three.set_gradients(&wrong[1..]), Status::InvalidArgument, &["gradients", &count.to_string()]);
+    wrong[7] = f32::NAN;
+    refused(three.set_parameters(&wrong), Status::NotFinite, &["parameters", "number 7", "NaN"]);
+    refused(three.set_gradients(&wrong), Status::NotFinite, &["gradients", "number 7", "NaN"]);
+    assert_eq!(bits(&three), bits(&one), "refused parameters changed some");
+    refused(three.apply(None), Status::InvalidArgument, &["no gradients"]);
+}
+
+#[test]
+fn steps_of_nothing_are_refused() {
+    let model = sequence(1);
+    let mut trainer = trainer(&model, &options(Trainable::Head));
+    refused(trainer.apply(None), Status::InvalidArgument, &["no gradients"]);
+    refused(trainer.accumulate(&Dataset::new(), None), Status::InvalidArgument, &["no examples"]);
+    trainer.accumulate(&labelled(2, 1), None).unwrap();
+    refused(trainer.apply(Some(f32::NAN)), Status::InvalidArgument, &["learning rate NaN"]);
+    refused(trainer.fit(&labelled(9, 1), None, FitRun::default()), Status::InvalidArgument, &["accumulated"]);
+    trainer.apply(None).unwrap();
+    trainer.fit(&labelled(9, 1), None, FitRun::default()).unwrap();
+}
+
+#[test]
+fn a_snapshot_never_changes_while_training_goes_on() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    let base = answers(&model);
+    for trainable in [Trainable::Head, Trainable::Top(1), Trainable::All, Trainable::Lora] {
+        let mut trainer = trainer(&model, &options(trainable));
+        let (mut snapshots, mut seen) = (Vec::new(), Vec::new());
+        for first in [0, 8, 16] {
+            trainer.accumulate(&slice(&train, first, first + 8), None).unwrap();
+            trainer.apply(Some(1e-2)).unwrap();
+            snapshots.push(trainer.snapshot().unwrap());
+            seen.push(answers(&snapshots[snapshots.len() - 1]));
+        }
+        assert!(seen[0] != seen[1] && seen[1] != seen[2], "{trainable:?}: nothing was learned");
+        drop(trainer);
+        for (snapshot, seen) in snapshots.iter().zip(&seen) {
+            assert_eq!(&answers(snapshot), seen, "{trainable:?}");
+        }
+        assert_eq!(answers(&model), base, "{trainable:?}: the model it began from changed");
+    }
+}
+
+#[test]
+fn a_snapshot_answers_while_training_runs() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    let mut trainer = trainer(&model, &options(Trainable::All));
+    trainer.accumulate(&slice(&train, 0, 8), None).unwrap();
+    trainer.apply(None).unwrap();
+    let snapshot = trainer.snapshot().unwrap();
+    let (expected, done) = (answers(&snapshot), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_eq!(answers(&snapshot), expected);
+            }
+        });
+        let trained = trainer.fit(&train, None, FitRun::default());
+        done.store(true, Ordering::Relaxed);
+        trained.unwrap();
+    });
+    assert_ne!(answers(&trainer.snapshot().unwrap()), expected);
+}
+
+#[test]
+fn a_snapshot_can_be_trained_on() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    let first = fitted(&model, &options(Trainable::Top(1)), &train, None).snapshot().unwrap();
+    let (before, base) = (answers(&first), answers(&model));
+    let mut second = trainer(&first, &options(Trainable::All));
+    assert_eq!(answers(&second.snapshot().unwrap()), before, "it does not begin where the first ended");
+    second.fit(&train, None, FitRun::default()).unwrap();
+    assert_ne!(answers(&second.snapshot().unwrap()), before);
+    assert_eq!((answers(&first), answers(&model)), (before, base));
+    let own = second.evaluate(&train, Run::default()).unwrap();
+    let of_model = second.snapshot().unwrap().evaluate(Objective::Classify, &train, 0, Run::default()).unwrap();
+    let names = |metrics: &Metrics| metrics.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(names(&own), names(&of_model.metrics));
+    for ((name, own), (_, other)) in own.iter().zip(of_model.metrics.iter()) {
+        // the two may cut the examples into other passes
+        assert!((own - other).abs() < 1e-6, "{name}: {own} and {other}");
+    }
+}
