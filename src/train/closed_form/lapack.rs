@@ -72,3 +72,17 @@ pub fn eigen(_matrix: &[f64], _n: usize) -> Result<Eigen> {
 pub fn solve(_matrix: &[f64], _n: usize, _right: &[f64]) -> Result<Vec<f64>> {
     Err(available().err().unwrap_or_else(|| Error::internal("linalg")))
 }
+
+#[cfg(all(test, not(feature = "linalg")))]
+mod tests {
+    use super::*;
+    use crate::error::Status;
+
+    #[test]
+    fn a_library_without_lapack_says_so() {
+        for refused in [available(), eigen(&[1.0], 1).map(|_| ()), solve(&[1.0], 1, &[1.0]).map(|_| ())] {
+            let error = refused.unwrap_err();
+            assert!(error.status() == Status::Unsupported && error.message().contains("linalg"), "{error}");
+        }
+    }
+}

@@ -58,7 +58,7 @@ impl Moments {
     /// Fails with `NotFinite` when a number is none: the sums are then of no use.
     pub fn add(&mut self, x: &[f32], y: &[f32]) -> Result<()> {
         let (inputs, outputs) = (self.inputs, self.outputs);
-        let rows = if inputs == 0 { 0 } else { x.len() / inputs };
+        let rows = x.len().checked_div(inputs).unwrap_or(0);
         if x.len() != rows * inputs || y.len() != rows * outputs {
             let (x, y) = (x.len(), y.len());
             return Err(Error::internal(format!("{x} numbers in rows of {inputs}, {y} targets in rows of {outputs}")));
