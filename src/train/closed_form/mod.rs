@@ -60,5 +60,5 @@ pub fn targets(aim: &Aim, outputs: usize) -> Result<Vec<f32>> {
     }
 }
 
-#[cfg(all(test, feature = "linalg"))]
+#[cfg(test)]
 mod tests;

@@ -1,5 +1,7 @@
 //! Against numbers of numpy and scikit-learn 1.9.1 in f64, on rows that both sides compute from one formula.
 
+#![cfg(feature = "linalg")]
+
 use super::*;
 use crate::error::Status;
 
