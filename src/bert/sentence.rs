@@ -15,6 +15,8 @@ use crate::ops::activation::Activation;
 use crate::ops::pooling;
 use crate::weights::Weights;
 
+mod written;
+
 /// A sentence-transformers pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sentence {
@@ -424,26 +426,27 @@ fn read_normalize(keys: Keys) -> Result<Stage> {
     Ok(Stage::Normalize)
 }
 
-/// The activation that a torch class computes with its default arguments. A class from elsewhere is code that came
-/// with the model.
+/// Classes of `torch.nn`, the module that each is in, and what they compute with their default arguments.
+const TORCH: [(&str, &str, Activation); 9] = [
+    ("Identity", "linear", Activation::Identity),
+    ("Tanh", "activation", Activation::Tanh),
+    ("ReLU", "activation", Activation::Relu),
+    ("ReLU6", "activation", Activation::Relu6),
+    ("LeakyReLU", "activation", Activation::LeakyRelu),
+    ("GELU", "activation", Activation::GeluErf),
+    ("SiLU", "activation", Activation::Silu),
+    ("Sigmoid", "activation", Activation::Sigmoid),
+    ("Mish", "activation", Activation::Mish),
+];
+
+/// The activation that a torch class computes. A class from elsewhere is code that came with the model.
 fn torch_activation(class: &str) -> Result<Activation> {
     let last = if class.starts_with("torch.nn.") { class.rsplit('.').next().unwrap_or_default() } else { "" };
-    Ok(match last {
-        "Identity" => Activation::Identity,
-        "Tanh" => Activation::Tanh,
-        "ReLU" => Activation::Relu,
-        "ReLU6" => Activation::Relu6,
-        "LeakyReLU" => Activation::LeakyRelu,
-        "GELU" => Activation::GeluErf,
-        "SiLU" => Activation::Silu,
-        "Sigmoid" => Activation::Sigmoid,
-        "Mish" => Activation::Mish,
-        _ => {
-            return Err(Error::unsupported(format!(
-                "activation_function: {class:?} is not supported, expected Identity, Tanh, ReLU, ReLU6, LeakyReLU, \
-                 GELU, SiLU, Sigmoid or Mish of torch.nn"
-            )));
-        }
+    TORCH.iter().find(|(name, ..)| *name == last).map(|(.., activation)| *activation).ok_or_else(|| {
+        Error::unsupported(format!(
+            "activation_function: {class:?} is not supported, expected {} of torch.nn",
+            TORCH.map(|(name, ..)| name).join(", ")
+        ))
     })
 }
 

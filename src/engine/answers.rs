@@ -278,7 +278,7 @@ impl Model {
     }
 
     /// Runs a task on this model's device under the caller's cancellation and progress.
-    fn run<R>(
+    pub(super) fn run<R>(
         &self,
         run: Run<'_>,
         task: impl FnOnce(&Inner, &crate::device::Cpu, tasks::Progress<'_>) -> Result<R>,

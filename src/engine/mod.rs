@@ -21,6 +21,7 @@ mod info;
 mod input;
 mod save;
 mod trainer;
+mod whitening;
 
 pub use crate::batch::Tokens;
 pub use crate::bert::Problem;
@@ -29,6 +30,7 @@ pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
 pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
+pub use crate::train::closed_form::ClosedForm;
 pub use crate::train::examples::{Dataset, Example, Source as ExampleInput, Target};
 pub use crate::train::files::{Column, Columns, Format, Header, Kind};
 pub use crate::train::fit::{EvaluationRecord, Every, Position, Record, StepRecord};
@@ -46,7 +48,7 @@ pub use answers::{
 pub use evaluate::Evaluation;
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
-pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, TrainOptions, Trainable, Trainer};
+pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, Solved, TrainOptions, Trainable, Trainer};
 
 use std::path::Path;
 use std::sync::Arc;

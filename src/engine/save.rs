@@ -9,17 +9,19 @@ use super::heads::{DESCRIPTION, FOLDER, NamedHead};
 use super::{Inner, Model};
 use crate::bert::carried::{self, Carry};
 use crate::bert::config_out::Labels;
-use crate::bert::{Architecture, HeadPart, Scope, adapter};
+use crate::bert::{Architecture, Content, HeadPart, Scope, Sentence, adapter};
 use crate::device::{Cpu, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::lora;
+use crate::tasks::Stage;
 use crate::weights::NewFolder;
 use crate::weights::qualified;
 use crate::weights::save::{self, Output, f32_bytes};
 
 impl Model {
-    /// Writes the model as a HuggingFace folder: `config.json`, `model.safetensors`, the tokenizer's files, named heads.
+    /// Writes the model as a HuggingFace folder: `config.json`, `model.safetensors`, the tokenizer's files, named heads,
+    /// and where the model has it a sentence-transformers pipeline.
     /// Tensors that never trained keep the type and the bytes of the folder they came from; low-rank pairs are merged.
     ///
     /// `folder` appears in one step, or is replaced in one step; a model that has the old one mapped keeps it. Fails with
@@ -49,8 +51,32 @@ impl Inner {
         write(&folder.join("config.json"), config.as_bytes())?;
         carried::copy(|name| self.source.read(name), "", Carry::Tokenizer, folder)?;
         self.write_tensors(&folder.join("model.safetensors"), self.prefix())?;
+        if let Some(sentence) = &*self.sentence {
+            self.write_pipeline(folder, sentence)?;
+        }
         for head in &self.heads {
             write_head(&folder.join(FOLDER).join(&head.name), head, self.bert.config().architecture)?;
+        }
+        Ok(())
+    }
+
+    /// The modules of sentence-transformers, with the encoder in the folder itself wherever it came from.
+    fn write_pipeline(&self, folder: &Path, sentence: &Sentence) -> Result<()> {
+        for (name, json) in sentence.files(self.bert.config().hidden)? {
+            let path = folder.join(name);
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent).map_err(|e| Error::io(parent, &e))?;
+            }
+            write(&path, format!("{json:#}\n").as_bytes())?;
+        }
+        for (number, (stage, loaded)) in sentence.stages.iter().zip(&self.pipeline.stages).enumerate() {
+            if let Stage::Dense(dense, _) = loaded {
+                let dense = dense.like(&self.device, Content::Values)?;
+                let outputs: Vec<Output<'_>> =
+                    dense.tensors("linear")?.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
+                let path = folder.join(stage.place(number)).join("model.safetensors");
+                save::write(&path, &outputs, &[("format", "pt")])?;
+            }
         }
         Ok(())
     }

@@ -174,6 +174,30 @@ impl<D: Ops> Learner<D> {
         Ok(predictions)
     }
 
+    /// Rows `[R, H]` that the dense head reads of `items`, without dropout, and what it is compared with: part by part, in
+    /// order.
+    pub fn features(
+        &self,
+        device: &D,
+        items: &[&Item],
+        visit: &mut dyn FnMut(&[f32], &Aim) -> Result<()>,
+    ) -> Result<()> {
+        let Some(head) = self.objective.dense_head() else {
+            return Err(Error::internal(format!("{:?} has no dense head", self.objective)));
+        };
+        for part in self.parts(items, &vec![0; items.len()])? {
+            let values = device.enter(|| {
+                let mut x = self.bert.encoder().forward(device, &part.batch, &part.rows)?;
+                if head.is_pooled() {
+                    x = self.bert.pool_saving(device, x, &[], None)?.0;
+                }
+                x.to_host(device)
+            })?;
+            visit(&values, &Aim::dense(self.objective, &part.items)?)?;
+        }
+        Ok(())
+    }
+
     /// One part of a batch forward and back.
     fn pass(
         &mut self,

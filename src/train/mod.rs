@@ -1,6 +1,7 @@
 //! Learning: examples and labels, losses, what trains, the optimizer, schedules, metrics, checkpoints.
 
 pub mod batches;
+pub mod closed_form;
 pub mod encode;
 pub mod examples;
 pub mod files;

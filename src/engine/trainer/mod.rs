@@ -5,9 +5,11 @@ mod course;
 mod fitting;
 mod flat;
 mod options;
+mod solving;
 
 pub use fitting::{FitEvent, FitRun, Fitted};
 pub use options::{LoraOptions, TrainOptions, Trainable};
+pub use solving::Solved;
 
 use std::path::Path;
 use std::sync::Arc;
