@@ -16,6 +16,9 @@ use super::scope::HeadPart;
 /// A head, or why the checkpoint does not hold it: the first tensor that is missing.
 pub type Head<T> = std::result::Result<T, Error>;
 
+/// A head that is one dense layer, shared between models.
+pub type DenseHead<D> = Head<Arc<Dense<D>>>;
+
 /// The heads of a checkpoint. Parts are shared between models.
 pub struct Heads<D: Device> {
     /// tanh(dense) of the `[CLS]` row.
@@ -116,10 +119,10 @@ impl<D: Ops> Heads<D> {
 /// Sequence and token classifiers have the same tensor names: `architectures` tells which it is, and where it is
 /// silent, a pooler tells of sequences.
 fn assign_classifier<D: Device>(
-    classifier: Head<Arc<Dense<D>>>,
+    classifier: DenseHead<D>,
     config: &Config,
     pooler: bool,
-) -> (Head<Arc<Dense<D>>>, Head<Arc<Dense<D>>>) {
+) -> (DenseHead<D>, DenseHead<D>) {
     let named = |part: &str| config.architectures.iter().any(|name| name.contains(part));
     let of_tokens = named("TokenClassification") || (!named("SequenceClassification") && !pooler);
     let other = |what: &str, is: &str| Err(Error::missing(format!("no {what} classifier: \"classifier\" is for {is}")));

@@ -158,10 +158,9 @@ impl<D: Ops> Gradients<D> {
         if let Some(head) = &mut self.masked_lm {
             list.extend(head.tensors_mut()?);
         }
-        for dense in [&mut self.next_sentence, &mut self.sequence, &mut self.token, &mut self.span] {
-            if let Some(dense) = dense {
-                list.extend(dense.tensors_mut()?);
-            }
+        let dense = [&mut self.next_sentence, &mut self.sequence, &mut self.token, &mut self.span];
+        for dense in dense.into_iter().flatten() {
+            list.extend(dense.tensors_mut()?);
         }
         Ok(list)
     }

@@ -150,13 +150,11 @@ fn largest(values: &[f32]) -> usize {
     (0..values.len()).fold(0, better)
 }
 
+/// One tag a word of each example.
+type Words = Vec<Vec<String>>;
+
 /// Tags of every word: predicted at its first token, `O` (or the first label) where it has none.
-fn tags(
-    data: &Dataset,
-    items: &[Item],
-    predictions: &Predictions,
-    labels: &[String],
-) -> Result<(Vec<Vec<String>>, Vec<Vec<String>>)> {
+fn tags(data: &Dataset, items: &[Item], predictions: &Predictions, labels: &[String]) -> Result<(Words, Words)> {
     let outside = labels.iter().find(|label| *label == "O").or(labels.first()).cloned().unwrap_or_default();
     let (mut predicted, mut actual) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
     for ((item, logits), example) in items.iter().zip(&predictions.logits).zip(data.examples()) {

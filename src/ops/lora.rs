@@ -8,6 +8,7 @@
 
 use super::Accumulate;
 use super::activation::Activation;
+use super::add;
 use super::dropout::{self, Mask};
 use super::gemm::Start;
 use super::linear::Weight;
@@ -92,14 +93,12 @@ pub trait Op: Device {
     ) -> Result<()>;
     /// dx += `up` A
     fn lora_backward_input(&self, up: &Tensor<Self>, lora: &Lora<'_, Self>, dx: Accumulate<'_, Self>) -> Result<()>;
-    /// y += x
-    fn lora_add(&self, x: &Tensor<Self>, y: Accumulate<'_, Self>) -> Result<()>;
     /// Writes all of `y` = W + s B A.
     fn lora_merged(&self, weight: &Weight<Self>, lora: &Lora<'_, Self>, y: &mut Tensor<Self>) -> Result<()>;
 }
 
 /// y[:, first..first + N] += s · (drop(x) Aᵀ) Bᵀ. No dropout: x itself.
-pub fn forward<D: Op + dropout::Op>(
+pub fn forward<D: Op + add::Op + dropout::Op>(
     device: &D,
     x: &Tensor<D>,
     lora: &Lora<'_, D>,
@@ -124,7 +123,7 @@ pub fn forward<D: Op + dropout::Op>(
 /// Adds to the gradients of the pair, and to dx `[T, K]` what comes through the pair, given dy[:, first..first + N]. x and
 /// the dropout are those of the forward pass.
 #[allow(clippy::too_many_arguments)] // as `Op::lora_backward_parameters`
-pub fn backward<D: Op + dropout::Op>(
+pub fn backward<D: Op + add::Op + dropout::Op>(
     device: &D,
     x: &Tensor<D>,
     lora: &Lora<'_, D>,
@@ -167,7 +166,7 @@ pub fn backward<D: Op + dropout::Op>(
     let mut through = Tensor::zeros(device, x.rows(), x.cols())?;
     device.lora_backward_input(&up, lora, Accumulate(&mut through))?;
     dropout::apply(device, mask, &mut through)?;
-    device.lora_add(&through, dx)
+    add::add(device, &through, dx)
 }
 
 /// W + s B A `[N, K]`: the layer that computes what W and the pair compute together.
@@ -227,19 +226,6 @@ impl Op for Cpu {
         let (rank, depth) = lora.a.shape();
         let dx = (values_mut(dx.0)?, depth);
         one(self, stored(up), stored(lora.a), (up.rows(), rank, depth), Start::Held, dx, 0)
-    }
-
-    fn lora_add(&self, x: &Tensor<Cpu>, y: Accumulate<'_, Cpu>) -> Result<()> {
-        let width = x.cols();
-        let x = stored(x).values;
-        let y = SharedRows::new(values_mut(y.0)?, width);
-        self.for_each(y.rows(), |row| {
-            // SAFETY: every item has its own row.
-            let y = unsafe { y.row(row, 0, width) };
-            for (y, x) in y.iter_mut().zip(&x[row * width..]) {
-                *y += x;
-            }
-        })
     }
 
     fn lora_merged(&self, weight: &Weight<Cpu>, lora: &Lora<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {

@@ -136,10 +136,10 @@ impl Trainer {
 
     /// Puts the best parameters in place.
     fn finish(&mut self) -> Result<Fitted> {
-        if let (Some(kept), true) = (&mut self.best, self.options.keep_best) {
-            if kept.step() != self.position.step {
-                kept.put(&mut self.learner)?;
-            }
+        if let (Some(kept), true) = (&mut self.best, self.options.keep_best)
+            && kept.step() != self.position.step
+        {
+            kept.put(&mut self.learner)?;
         }
         let best = self.position.best_step.zip(self.position.seen.best);
         let step = match (&best, self.options.keep_best) {

@@ -381,7 +381,7 @@ fn what_does_not_fit_is_refused() {
     assert!(backward(&cpu, &inputs, &saved, &y, &dy, Gradients::Joined(&mut all), None).is_err());
     let mut run = |y: &Tensor<Cpu>, dy: &Tensor<Cpu>, table: Option<&mut Tensor<Cpu>>| {
         let apart = Gradients::Apart { query: &mut query, key_value: &mut key_value };
-        backward(&cpu, &inputs, &saved, y, dy, apart, table.map(|table| Accumulate(table)))
+        backward(&cpu, &inputs, &saved, y, dy, apart, table.map(Accumulate))
     };
     assert!(run(&y, &dy, None).is_ok());
     assert!(run(&y, &dy, Some(&mut table)).is_err());
