@@ -5,9 +5,11 @@
 mod built;
 mod oracle;
 
+use std::path::Path;
 use std::process::Command;
 
 use built::{Programs, path, present, run};
+use cloze::engine::{Input, Model, OpenOptions, Run, Task, TextOptions};
 use oracle::Expected;
 
 const SENTENCES: [&str; 2] = ["the cat sees the bird", "Anna walks to the RIVER with John."];
@@ -59,12 +61,44 @@ fn score_prints_the_likelier_sentence() {
     assert!(printed.ends_with(&format!("likelier: {likelier}\n")), "{printed}");
 }
 
+/// Sentences that it was taught come back with their intent, from a model that begins with random numbers.
+#[test]
+fn intents_learns_saves_and_answers() {
+    let taught = [
+        ("play some jazz", "music"),
+        ("will it rain tomorrow", "weather"),
+        ("wake me up at seven", "alarm"),
+        ("book a flight to paris", "travel"),
+        ("stop the music", "music"),
+        ("is a storm coming", "weather"),
+    ];
+    let programs = Programs::new();
+    let out = programs.folder().join("intents-model");
+    let mut program = example(&programs, "intents");
+    program.arg(path("tests/golden/bare")).arg(&out).args(taught.map(|(sentence, _)| sentence));
+    let printed = run(&mut program);
+    assert_eq!(printed.lines().count(), taught.len(), "{printed}");
+    for (line, (sentence, intent)) in printed.lines().zip(taught) {
+        assert!(line.starts_with(intent) && line.ends_with(sentence), "{line:?}, expected {intent}");
+    }
+    // What it saved is a model folder that answers the same.
+    let model = Model::open(&out, &OpenOptions::default()).unwrap();
+    assert_eq!(model.labels(), ["alarm", "music", "travel", "weather"]);
+    let input = [Input::Text(taught[0].0)];
+    let encoded = model.encode(&input, Task::Classify, &TextOptions::default()).unwrap();
+    let music = model.classify(&encoded, Run::default()).unwrap()[0][1];
+    assert!(printed.starts_with(&format!("music    {music:.2}  ")), "{music}: {printed}");
+}
+
 #[test]
 fn errors_end_a_program_with_a_message() {
     let programs = Programs::new();
-    for (name, arguments) in
-        [("embed", &["nowhere", "a"][..]), ("fill", &["nowhere", "a"]), ("score", &["nowhere", "a", "b"])]
-    {
+    for (name, arguments) in [
+        ("embed", &["nowhere", "a"][..]),
+        ("fill", &["nowhere", "a"]),
+        ("score", &["nowhere", "a", "b"]),
+        ("intents", &["nowhere", "nowhere-else", "a"]),
+    ] {
         let output = example(&programs, name).args(arguments).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{message}");
@@ -79,10 +113,23 @@ fn valgrind_finds_nothing() {
         return;
     }
     let programs = Programs::new();
-    let program = programs.build("fill", &[&path("examples/fill.c")]);
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
-    command.arg(program).arg(path("tests/golden/pretraining")).arg("the cat [MASK] the bird.");
-    let printed = run(&mut command);
+    let checked = |program: &Path| {
+        let mut command = Command::new("valgrind");
+        command.args(["--quiet", "--error-exitcode=9", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+        command.arg(program);
+        command
+    };
+    let fill = programs.build("fill", &[&path("examples/fill.c")]);
+    let printed = run(checked(&fill).arg(path("tests/golden/pretraining")).arg("the cat [MASK] the bird."));
     assert_eq!(printed.lines().count(), 5, "{printed}");
+    // One epoch of training touches all that sixty do.
+    let source = std::fs::read_to_string(path("examples/intents.c")).unwrap();
+    let shorter = source.replace("options.epochs = 60;", "options.epochs = 1;");
+    assert_ne!(shorter, source);
+    let file = programs.folder().join("shorter.c");
+    std::fs::write(&file, shorter).unwrap();
+    let intents = programs.build("shorter", &[&file]);
+    let out = programs.folder().join("taught");
+    let printed = run(checked(&intents).arg(path("tests/golden/bare")).arg(out).arg("play some jazz"));
+    assert_eq!(printed.lines().count(), 1, "{printed}");
 }

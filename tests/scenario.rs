@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // a test may panic
 
 mod built;
+mod lessons;
 mod oracle;
 mod ways;
 
@@ -14,6 +15,7 @@ use built::path;
 use cloze::engine::{Aggregation, Input, Method, OffsetUnit, Pooling};
 use oracle::Expected;
 use serde_json::Value;
+use ways::training::Learning;
 use ways::{Answer, Library, Watch};
 
 /// Probabilities, embeddings and logarithms of small random models, against float32 sums in another order.
@@ -29,13 +31,18 @@ fn the_c_abi() {
     scenario(&&ways::c::C::load(&built::shared_library()));
 }
 
-fn scenario<L: Library>(library: &L) {
+fn scenario<L>(library: &L)
+where
+    L: Learning + Sync,
+    L::Model: Sync,
+{
     pretraining(library);
     sequence(library);
     token(library);
     sentence(library);
     what_cannot_be_opened(library);
     from_memory(library);
+    lessons::training(library);
 }
 
 #[track_caller]

@@ -56,6 +56,16 @@ pub unsafe extern "C" fn cloze_cancel_free(cancel: *mut cloze_cancel) {
     });
 }
 
+/// The flag behind a handle. The clone outlives a `cloze_cancel_free` during the call.
+///
+/// # Safety
+///
+/// `cancel` is NULL or a live flag.
+pub(super) unsafe fn flag(cancel: *const cloze_cancel) -> Option<Cancel> {
+    // SAFETY: the caller's promise.
+    unsafe { cancel.as_ref() }.map(|cancel| cancel.0.clone())
+}
+
 /// What a call is stopped by and reports to.
 pub(super) struct Watch {
     cancel: Option<Cancel>,
@@ -70,9 +80,8 @@ impl Watch {
     ///
     /// `cancel` is NULL or a live flag; `progress` may be called with `user` until the call returns.
     pub unsafe fn new(cancel: *const cloze_cancel, progress: cloze_progress, user: *mut c_void) -> Self {
-        // SAFETY: the caller's promise. The clone outlives a `cloze_cancel_free` during the call.
-        let cancel = unsafe { cancel.as_ref() }.map(|cancel| cancel.0.clone());
-        Self { cancel, progress, user }
+        // SAFETY: the caller's promise.
+        Self { cancel: unsafe { flag(cancel) }, progress, user }
     }
 
     /// Runs a call of the engine under this watch.

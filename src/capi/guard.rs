@@ -39,8 +39,8 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// As much of `message` as fits before a NUL, ending between two characters. A NUL inside becomes a space.
-fn cut(message: &str) -> [c_char; 252] {
-    let mut cut = [0; 252];
+pub(super) fn cut<const N: usize>(message: &str) -> [c_char; N] {
+    let mut cut = [0; N];
     let end = (0..cut.len().min(message.len() + 1)).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
     for (to, &from) in cut.iter_mut().zip(&message.as_bytes()[..end]) {
         *to = if from == 0 { b' ' } else { from } as c_char;

@@ -1,6 +1,7 @@
 //! What callers hand in: handles, arrays, text, token ids.
 
 use std::ffi::{CStr, c_char};
+use std::path::Path;
 
 use super::cloze_model;
 use crate::engine::{Input, Model};
@@ -77,6 +78,49 @@ pub(super) unsafe fn array<'a, T>(name: &str, pointer: *const T, count: usize) -
 pub(super) unsafe fn c_string<'a>(name: &str, pointer: *const c_char) -> Result<&'a CStr> {
     // SAFETY: the caller's promise; `reference` checks for NULL.
     unsafe { reference(name, pointer).map(|_| CStr::from_ptr(pointer)) }
+}
+
+/// A string that ends with NUL, or NULL for none.
+///
+/// # Safety
+///
+/// `pointer` is NULL or the header's promise holds for it, for as long as `'a`.
+pub(super) unsafe fn optional_string<'a>(name: &str, pointer: *const c_char) -> Result<Option<&'a str>> {
+    // SAFETY: the caller's promise.
+    if pointer.is_null() { Ok(None) } else { unsafe { text(name, pointer, CLOZE_NUL) }.map(Some) }
+}
+
+/// `count` strings that end with NUL.
+///
+/// # Safety
+///
+/// The header's promise for `pointer`, `count` and each string.
+pub(super) unsafe fn c_strings(name: &str, pointer: *const *const c_char, count: usize) -> Result<Vec<String>> {
+    // SAFETY: the caller's promise.
+    let pointers = unsafe { array(name, pointer, count) }?.iter().enumerate();
+    // SAFETY: the caller's promise.
+    let own = |(place, &one)| unsafe { text(&format!("{name}[{place}]"), one, CLOZE_NUL) }.map(str::to_owned);
+    pointers.map(own).collect()
+}
+
+/// A path as the system has it: any bytes on Unix, UTF-8 elsewhere.
+///
+/// # Safety
+///
+/// The header's promise for `pointer`, for as long as `'a`.
+pub(super) unsafe fn path_of<'a>(name: &str, pointer: *const c_char) -> Result<&'a Path> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { c_string(name, pointer) }?.to_bytes();
+        Ok(Path::new(std::ffi::OsStr::from_bytes(bytes)))
+    }
+    #[cfg(not(unix))]
+    {
+        // SAFETY: the caller's promise.
+        unsafe { text(name, pointer, CLOZE_NUL) }.map(Path::new)
+    }
 }
 
 /// Text of `size` bytes, or up to its NUL where that is [`CLOZE_NUL`]. Not UTF-8 is `InvalidInput` that names the byte.

@@ -24,28 +24,40 @@ mod outputs;
 
 mod cancel;
 mod classify;
+mod dataset;
 mod embed;
+mod evaluate;
 mod fill;
+mod learned;
 mod model;
 mod pairs;
 mod score;
 mod status;
+mod steps;
 mod tag;
 mod tokens;
+mod train;
+mod trainer;
 mod version;
 
 pub use cancel::*;
 pub use classify::*;
+pub use dataset::*;
 pub use embed::*;
+pub use evaluate::*;
 pub use fill::*;
 pub use inputs::*;
+pub use learned::*;
 pub use model::*;
 pub use options::{CLOZE_TEXT_PLAIN, CLOZE_TEXT_REFUSE, CLOZE_TEXT_TRUNCATE, cloze_call_options};
 pub use pairs::*;
 pub use score::*;
 pub use status::*;
+pub use steps::*;
 pub use tag::*;
 pub use tokens::*;
+pub use train::*;
+pub use trainer::*;
 pub use version::*;
 
 #[cfg(panic = "abort")]

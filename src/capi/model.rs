@@ -1,13 +1,12 @@
 //! 5  Models
 
-use std::ffi::{CStr, c_char, c_void};
-use std::path::Path;
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::guard::{guard, guard_value};
-use super::inputs::{array, c_string, index, model as opened, reference};
-use super::options::{Sized32, claimed, read};
-use super::outputs::{Text, Value, field};
+use super::inputs::{array, c_string, index, model as opened, path_of};
+use super::options::{Sized32, read};
+use super::outputs::{Struct, Text, Value, field};
 use super::{cloze_error, cloze_status};
 use crate::engine::{Bytes, Model, OpenOptions, Problem, Task};
 use crate::error::{Error, Result};
@@ -84,10 +83,10 @@ pub unsafe extern "C" fn cloze_model_open(
     // SAFETY: the header's promise.
     unsafe {
         guard(error, || {
-            let folder = c_string("folder", folder)?;
+            let folder = path_of("folder", folder)?;
             let options = open_options(options)?;
             let out = Value::new("model", model)?;
-            hand_out(&out, Model::open(path(folder)?, &options)?);
+            hand_out(&out, Model::open(folder, &options)?);
             Ok(())
         })
     }
@@ -139,16 +138,12 @@ pub unsafe extern "C" fn cloze_model_info(
     info: *mut cloze_info,
     error: *mut cloze_error,
 ) -> cloze_status {
-    // SAFETY: the header's promise: `info` has as many bytes as its first field says.
+    // SAFETY: the header's promise.
     unsafe {
         guard(error, || {
             let model = opened(model)?;
-            reference("info", info)?;
-            let size = claimed(info)?;
-            let answer = info_of(model, info.cast::<u32>().read())?;
-            let known = size.min(size_of::<cloze_info>());
-            info.cast::<u8>().copy_from_nonoverlapping((&raw const answer).cast(), known);
-            info.cast::<u8>().add(known).write_bytes(0, size - known);
+            let out = Struct::new("info", info)?;
+            out.write(&info_of(model)?);
             Ok(())
         })
     }
@@ -196,7 +191,7 @@ pub unsafe extern "C" fn cloze_model_label(
 }
 
 /// `cloze_model_close` undoes this `into_raw`.
-fn hand_out(out: &Value<*mut cloze_model>, model: Model) {
+pub(super) fn hand_out(out: &Value<*mut cloze_model>, model: Model) {
     out.write(Box::into_raw(Box::new(cloze_model(model))));
 }
 
@@ -209,24 +204,10 @@ unsafe fn open_options(options: *const cloze_open_options) -> Result<OpenOptions
     Ok(OpenOptions { threads: index(own.threads) })
 }
 
-/// A path as the system has it: any bytes on Unix, UTF-8 elsewhere.
-fn path(folder: &CStr) -> Result<&Path> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::ffi::OsStrExt;
-        Ok(Path::new(std::ffi::OsStr::from_bytes(folder.to_bytes())))
-    }
-    #[cfg(not(unix))]
-    {
-        let folder = folder.to_str();
-        folder.map(Path::new).map_err(|e| Error::argument(format!("folder: not UTF-8 at byte {}", e.valid_up_to())))
-    }
-}
-
-fn info_of(model: &Model, size: u32) -> Result<cloze_info> {
+fn info_of(model: &Model) -> Result<cloze_info> {
     let info = model.info();
     Ok(cloze_info {
-        size,
+        size: 0, // the caller's
         layers: field(info.layers)?,
         hidden: field(info.hidden)?,
         heads: field(info.heads)?,

@@ -134,4 +134,18 @@ impl cloze_call_options {
         // SAFETY: the caller's promise.
         Ok((text, unsafe { Watch::new(own.cancel, own.progress, own.user) }))
     }
+
+    /// Most tokens, and what watches the call, where examples are read as their trainer reads them.
+    ///
+    /// # Safety
+    ///
+    /// The header's promise for `options` and the pointers in it.
+    pub(super) unsafe fn take_for_examples(options: *const Self) -> Result<(usize, Watch)> {
+        // SAFETY: the caller's promise.
+        let own = unsafe { read(options) }?;
+        reserved("cloze_call_options.reserved", own.reserved)?;
+        reserved("cloze_call_options.text", own.text)?;
+        // SAFETY: the caller's promise.
+        Ok((inputs::index(own.max_tokens), unsafe { Watch::new(own.cancel, own.progress, own.user) }))
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::c_char;
 
+use super::options::{Sized32, claimed};
 use crate::error::{Error, Result, Status};
 
 /// A number of the engine in a field of C.
@@ -29,6 +30,36 @@ impl<T> Value<T> {
     pub fn write(&self, value: T) {
         // SAFETY: the promise of `new`.
         unsafe { self.0.write(value) };
+    }
+}
+
+/// Room for a struct that begins with its size: the caller may know fewer fields, or more.
+pub(super) struct Struct<T> {
+    pointer: *mut T,
+    size: usize,
+}
+
+impl<T: Sized32> Struct<T> {
+    /// # Safety
+    ///
+    /// The header's promise for `pointer`, until the last use of the result: it points to as many bytes as its first field
+    /// says.
+    pub unsafe fn new(name: &str, pointer: *mut T) -> Result<Self> {
+        check(name, pointer)?;
+        // SAFETY: the caller's promise.
+        Ok(Self { pointer, size: unsafe { claimed(pointer) }? })
+    }
+
+    /// Writes all fields but the size; those that this library does not know become zero.
+    pub fn write(&self, value: &T) {
+        let (first, known) = (size_of::<u32>(), self.size.min(size_of::<T>()));
+        let (from, to) = ((&raw const *value).cast::<u8>(), self.pointer.cast::<u8>());
+        // SAFETY: the promise of `new`: `size` bytes are there. By the trait `T` begins with a `u32`, and `claimed` gives no
+        // size that is less; a `T` has no bytes that are not initialised, and `known` is at most its size.
+        unsafe {
+            to.add(first).copy_from_nonoverlapping(from.add(first), known - first);
+            to.add(known).write_bytes(0, self.size - known);
+        }
     }
 }
 

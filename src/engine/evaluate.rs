@@ -3,7 +3,6 @@
 use super::{Model, Run};
 use crate::bert::{HeadPart, Keep, Scope};
 use crate::error::{Error, Result};
-use crate::text::Tokenizer;
 use crate::train::encode::{self, IGNORED, Item, ItemTarget};
 use crate::train::examples::{Dataset, Target};
 use crate::train::labels::Labels;
@@ -15,42 +14,54 @@ use crate::train::prefix::{CacheLimits, PrefixCache};
 
 /// How examples of one model become items.
 pub struct Encoding<'a> {
-    tokenizer: Option<&'a Tokenizer>,
+    model: &'a Model,
     labels: Option<Labels>,
     max_tokens: usize,
+    objective: Objective,
+    /// Numbers that the objective's head gives for each row.
+    outputs: usize,
 }
+
+/// Labels of next-sentence prediction, as HuggingFace numbers them: the second text follows, or it does not.
+const NEXT: [&str; 2] = ["0", "1"];
 
 impl<'a> Encoding<'a> {
     /// With the model's tokenizer, cut at `max_tokens` (0: what the model allows).
-    pub fn new(model: &'a Model, labels: &[String], max_tokens: usize) -> Result<Self> {
+    pub fn new(model: &'a Model, objective: Objective, labels: &[String], max_tokens: usize) -> Result<Self> {
+        let config = model.inner.bert.config();
         let most = match max_tokens {
             0 => model.inner.max_tokens,
-            asked => asked.min(model.inner.bert.config().max_positions),
+            asked => asked.min(config.max_positions),
         };
-        let labels = if labels.is_empty() { None } else { Some(Labels::new(labels.to_vec())?) };
-        Ok(Self { tokenizer: model.tokenizer().ok(), labels, max_tokens: most })
+        let outputs = if objective.has_words() { config.vocabulary } else { labels.len() };
+        let labels = match objective {
+            Objective::NextSentence => Some(Labels::new(NEXT.map(str::to_owned).to_vec())?),
+            _ if labels.is_empty() => None,
+            _ => Some(Labels::new(labels.to_vec())?),
+        };
+        Ok(Self { model, labels, max_tokens: most, objective, outputs })
+    }
+
+    /// The examples as training sees them.
+    ///
+    /// Fails as [`encode::items`] does, and with `InvalidInput`, naming the example, where its tokens do not fit the model
+    /// or the objective does not learn from a target of its kind.
+    pub fn items(&self, data: &Dataset) -> Result<Vec<Item>> {
+        let items = encode::items(data, &self.borrow())?;
+        for (place, item) in items.iter().enumerate() {
+            let fits = self.model.check(&item.tokens).and_then(|()| self.objective.check(item, self.outputs));
+            fits.map_err(|error| error.within(data.place(place)))?;
+        }
+        Ok(items)
     }
 
     /// As `train::encode` takes it.
     pub fn borrow(&self) -> encode::Settings<'_> {
-        encode::Settings { tokenizer: self.tokenizer, labels: self.labels.as_ref(), max_tokens: self.max_tokens }
-    }
-}
-
-impl Model {
-    /// The items of `data`, each checked: its tokens fit the model, its target the objective.
-    pub(super) fn items(&self, data: &Dataset, objective: Objective, encoding: &Encoding<'_>) -> Result<Vec<Item>> {
-        let items = encode::items(data, &encoding.borrow())?;
-        let outputs = match objective.has_words() {
-            true => self.inner.bert.config().vocabulary,
-            false => encoding.labels.as_ref().map_or(1, Labels::len),
-        };
-        for (index, item) in items.iter().enumerate() {
-            self.check(&item.tokens)
-                .and_then(|()| objective.check(item, outputs))
-                .map_err(|error| error.within(data.place(index)))?;
+        encode::Settings {
+            tokenizer: self.model.tokenizer().ok(),
+            labels: self.labels.as_ref(),
+            max_tokens: self.max_tokens,
         }
-        Ok(items)
     }
 }
 
@@ -232,8 +243,8 @@ impl Model {
             }
             _ => &[],
         };
-        let encoding = Encoding::new(self, labels, max_tokens)?;
-        let items = self.items(data, objective, &encoding)?;
+        let encoding = Encoding::new(self, objective, labels, max_tokens)?;
+        let items = encoding.items(data)?;
         let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;

@@ -38,7 +38,7 @@ pub use crate::train::metrics::Metrics;
 pub use crate::train::metrics::confusion::Confusion;
 pub use crate::train::objective::Objective;
 pub use crate::train::schedule::Schedule;
-pub use crate::weights::{Report, StoredFile};
+pub use crate::weights::{NewFolder, Report, StoredFile, replace_file};
 pub use answers::{
     EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
     perplexity_of,

@@ -12,8 +12,11 @@ use super::objective::Objective;
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
 
-/// Tokens of a pass when memory is no concern: enough to keep threads busy and weights' traffic small.
-pub const TOKENS: usize = 1024;
+/// Bytes of a pass when no budget is given: larger passes are hardly faster.
+const PASS: u64 = 48 << 20;
+
+/// Tokens of such a pass at least and at most: enough to keep threads busy and the traffic of weights small.
+const TOKENS: (usize, usize) = (512, 2048);
 
 /// What decides how much memory training takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +56,9 @@ impl Need {
 ///
 /// Fails with `OutOfMemory`, naming the bytes it takes at least, when nothing fits.
 pub fn plan(config: &Config, load: &Load, budget: u64) -> Result<Need> {
-    let largest = load.batch.clamp(load.longest, TOKENS.max(load.longest));
+    let one = need(config, load, Passes { tokens: 1, keep: Keep::Everything }).pass.max(1);
+    let usual = usize::try_from(PASS / one).unwrap_or(TOKENS.1).clamp(TOKENS.0, TOKENS.1);
+    let largest = load.batch.clamp(load.longest, usual.max(load.longest));
     let fits = |need: &Need| budget == 0 || need.total() <= budget;
     for keep in [Keep::Everything, Keep::Inputs] {
         let mut tokens = largest;
@@ -130,9 +135,9 @@ mod tests {
     fn a_smaller_budget_cuts_passes_then_keeps_less_then_is_refused() {
         let config = base();
         let free = plan(&config, &load(), 0).unwrap();
-        assert_eq!(free.passes, Passes { tokens: 1024, keep: Keep::Everything });
+        assert_eq!(free.passes, Passes { tokens: 546, keep: Keep::Everything });
         let half = plan(&config, &load(), free.total() - 1).unwrap();
-        assert_eq!(half.passes, Passes { tokens: 512, keep: Keep::Everything });
+        assert_eq!(half.passes, Passes { tokens: 273, keep: Keep::Everything });
         let least = need(&config, &load(), Passes { tokens: 128, keep: Keep::Inputs });
         assert_eq!(plan(&config, &load(), least.total()).unwrap(), least);
         let refused = plan(&config, &load(), least.total() - 1).unwrap_err();

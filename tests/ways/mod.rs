@@ -4,6 +4,7 @@
 
 pub mod c;
 pub mod rust;
+pub mod training;
 
 use std::path::Path;
 

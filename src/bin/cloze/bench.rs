@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use cloze::engine::{Encoded, Info, Input, Model, Overflow, Run, ScoreOptions, Task, TextOptions};
+use cloze::engine::{
+    Dataset, Encoded, Example, ExampleInput, Info, Input, Model, Overflow, Run, ScoreOptions, Target, Task,
+    TextOptions, Tokens, TrainOptions, Trainer,
+};
 use cloze::error::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use crate::model::ModelArgs;
 use crate::output::Output;
 use crate::stop::{Done, Stop};
+use crate::train::values::{Trains, parse_trains};
 
 /// Measure how fast a model runs on this machine
 ///
@@ -24,6 +28,7 @@ JSON: workload, precision, threads, median_ms, runs, and
   encode: batch, seq, tokens, gflops
   ragged: batch, texts, tokens, gflops, sentences_per_s
   pll:    texts, tokens
+  finetune: trainable, batch, seq, tokens, parameters
   gflops are 10^9 floating-point operations a second")]
 pub struct Bench {
     #[command(flatten)]
@@ -33,13 +38,17 @@ pub struct Bench {
     #[arg(long, value_enum, default_value_t = Workload::Encode)]
     workload: Workload,
 
-    /// Texts in a batch [default: 1 for encode, 32 for ragged]
+    /// Texts in a batch [default: 1 for encode, 32 for ragged, 16 for finetune]
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
 
     /// Tokens in each text of encode
     #[arg(long, value_name = "S", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     seq: u16,
+
+    /// What trains in finetune: head, top:N, layers, all, lora:R
+    #[arg(long, value_name = "WHAT", default_value = "top:2", value_parser = parse_trains)]
+    trainable: Trains,
 
     /// Precision of the arithmetic: f32
     #[arg(long, value_name = "NAME", default_value = "f32")]
@@ -62,6 +71,8 @@ enum Workload {
     Ragged,
     /// Pseudo-log-likelihood of the first 16 texts of --file
     Pll,
+    /// Training steps of a classifier on random tokens: forward, backward, clipping, AdamW; nothing is cached
+    Finetune,
 }
 
 impl Bench {
@@ -70,8 +81,10 @@ impl Bench {
             return Err(Stop::usage(format!("--seconds {}: expected a number from 0 on", self.seconds)));
         }
         let texts = match (self.workload, &self.file) {
-            (Workload::Encode, None) => Vec::new(),
-            (Workload::Encode, Some(_)) => return Err(Stop::usage("--file goes with --workload ragged or pll")),
+            (Workload::Encode | Workload::Finetune, None) => Vec::new(),
+            (Workload::Encode | Workload::Finetune, Some(_)) => {
+                return Err(Stop::usage("--file goes with --workload ragged or pll"));
+            }
             (_, None) => return Err(Stop::usage("--workload ragged and pll need --file, texts one a line")),
             (Workload::Ragged, Some(file)) => read(file, 320)?,
             (Workload::Pll, Some(file)) => read(file, 16)?,
@@ -84,6 +97,7 @@ impl Bench {
             Workload::Encode => self.encode(&model)?,
             Workload::Ragged => self.ragged(&model, &texts)?,
             Workload::Pll => self.pll(&model, &texts)?,
+            Workload::Finetune => self.finetune(&model)?,
         };
         let mut out = Output::new(&indicatif::ProgressBar::hidden());
         out.json(&measured);
@@ -127,6 +141,31 @@ impl Bench {
         let mut result = self.result(&model.info(), format!("pll-{}-sentences", texts.len()), &timed);
         result.insert("texts".to_owned(), json!(texts.len()));
         result.insert("tokens".to_owned(), json!(tokens));
+        Ok(Value::Object(result))
+    }
+
+    fn finetune(&self, model: &Model) -> Result<Value> {
+        let (batch, seq) = (usize::from(self.batch.unwrap_or(16)), usize::from(self.seq));
+        let info = model.info();
+        let mut examples = Dataset::new();
+        for (index, ids) in random(batch, seq, info.vocabulary).into_iter().enumerate() {
+            let types = vec![0; ids.len()];
+            let target = Target::Label(["no", "yes"][index % 2].to_owned());
+            examples.push(Example { input: ExampleInput::Tokens(Tokens { ids, types }), target })?;
+        }
+        let mut options = TrainOptions { learning_rate: 2e-5, ..TrainOptions::default() };
+        self.trainable.set(&mut options);
+        let mut trainer = Trainer::new(model, &options, Some(&examples))?;
+        let timed = self.time(|| {
+            trainer.accumulate(&examples, None)?;
+            trainer.apply(None).map(drop)
+        })?;
+        let mut result = self.result(&info, format!("finetune-b{batch}-s{seq}"), &timed);
+        result.insert("trainable".to_owned(), json!(self.trainable.to_string()));
+        result.insert("batch".to_owned(), json!(batch));
+        result.insert("seq".to_owned(), json!(seq));
+        result.insert("tokens".to_owned(), json!(batch * seq));
+        result.insert("parameters".to_owned(), json!(trainer.parameter_count()));
         Ok(Value::Object(result))
     }
 

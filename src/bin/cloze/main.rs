@@ -6,17 +6,22 @@
 mod bench;
 mod classify;
 mod embed;
+mod eval;
+mod examples;
 mod fill;
 mod info;
+mod interrupt;
 mod model;
 mod npy;
 mod nsp;
 mod output;
+mod report;
 mod score;
 mod stop;
 mod tag;
 mod texts;
 mod tokenize;
+mod train;
 mod work;
 
 use std::io::Write;
@@ -26,7 +31,7 @@ use clap::{Parser, Subcommand};
 
 use stop::Stop;
 
-/// Ask a BERT model: fill in blanks, score sentences, compare, embed, classify and tag text.
+/// Ask a BERT model: fill in blanks, score sentences, compare, embed, classify and tag text; and train it.
 ///
 /// The model is a folder as HuggingFace stores it: config.json, model.safetensors, and tokenizer.json or vocab.txt.
 /// Nothing is downloaded and nothing leaves this machine.
@@ -42,6 +47,7 @@ Examples:
   cloze info --model bert-base-uncased
   cloze fill --model bert-base-uncased 'Paris is the [MASK] of France.'
   cloze embed --model all-MiniLM-L6-v2 --file sentences.txt --npy sentences.npy
+  cloze train --model all-MiniLM-L6-v2 --task classify --train train.tsv --dev dev.tsv --out my-classifier
 
 With --json every verb prints one JSON object a line.
 Exit status: 0 done, 1 failed, 2 wrong usage. 'cloze <verb> --help' tells more.";
@@ -56,6 +62,8 @@ enum Verb {
     Embed(embed::Embed),
     Classify(classify::Classify),
     Tag(tag::Tag),
+    Train(Box<train::Train>),
+    Eval(eval::Eval),
     Bench(bench::Bench),
 }
 
@@ -69,6 +77,8 @@ fn main() -> ExitCode {
         Verb::Embed(verb) => verb.run(),
         Verb::Classify(verb) => verb.run(),
         Verb::Tag(verb) => verb.run(),
+        Verb::Train(verb) => verb.run(),
+        Verb::Eval(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
     };
     match result {

@@ -2,7 +2,6 @@
 
 use super::Trainer;
 use crate::bert::Noise;
-use crate::engine::evaluate;
 use crate::error::{Error, Result};
 use crate::train::batches::{Order, Plan};
 use crate::train::fit::{Course, Every, Rates, total_steps};
@@ -12,10 +11,7 @@ impl Trainer {
     /// The course over examples of the given lengths.
     pub(super) fn course(&self, lengths: &[usize]) -> Result<Course> {
         let options = &self.options;
-        let metric = match options.metric.as_str() {
-            "" => evaluate::metric(options.objective, &self.labels).to_owned(),
-            name => name.to_owned(),
-        };
+        let metric = self.metric().to_owned();
         let mut course = Course {
             epochs: options.epochs,
             max_steps: options.max_steps,

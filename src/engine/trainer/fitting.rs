@@ -91,7 +91,7 @@ impl Trainer {
         let (mut cache, mut dev_cache) = self.caches(train_items.len(), dev_items.as_ref().map_or(0, Vec::len));
         let labels = self.labels.clone();
         let model = self.model.clone();
-        let encoding = evaluate::Encoding::new(&model, &labels, self.options.max_tokens)?;
+        let encoding = evaluate::Encoding::new(&model, self.options.objective, &labels, self.options.max_tokens)?;
         let empty = Dataset::new();
         let judge = evaluate::judge(self.options.objective, dev.unwrap_or(&empty), &labels, encoding.borrow());
         let mut observe = run.observe;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::heads::NamedHead;
 use super::{Cancel, Model, Run, adapters, evaluate};
 use crate::bert::peft::LoraConfig;
-use crate::bert::{Bert, Config, HeadPart, Keep};
+use crate::bert::{Bert, Config, HeadPart};
 use crate::device::Cpu;
 use crate::error::{Error, Result};
 use crate::train::encode::Item;
@@ -23,7 +23,7 @@ use crate::train::examples::Dataset;
 use crate::train::fit::{Examples, Position};
 use crate::train::init;
 use crate::train::labels::Labels;
-use crate::train::learner::{Frozen, Learner, Passes};
+use crate::train::learner::{Frozen, Learner};
 use crate::train::memory::{self, Load, Need};
 use crate::train::metrics::Metrics;
 use crate::train::objective::{Objective, Weighing};
@@ -100,7 +100,10 @@ impl Trainer {
         let trainer_config = bert.config().clone();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
         memory::plan(&trainer_config, &load, options.memory)?;
-        let passes = Passes { tokens: memory::TOKENS, keep: Keep::Everything };
+        // until examples have been seen: as the longest that there may be would have it
+        let longest = inner.max_tokens;
+        let load = Load { longest, batch: longest.saturating_mul(options.batch_size), ..load };
+        let passes = memory::plan(&trainer_config, &load, 0)?.passes;
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
@@ -125,6 +128,14 @@ impl Trainer {
     /// Labels by their numbers; none for objectives without.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Name of the metric that decides which parameters are best: the options', or the task's own.
+    pub fn metric(&self) -> &str {
+        match self.options.metric.as_str() {
+            "" => evaluate::metric(self.options.objective, &self.labels),
+            name => name,
+        }
     }
 
     /// Where training is, with the history of losses and metrics.
@@ -267,18 +278,19 @@ impl Trainer {
     fn fit_memory(&mut self, sets: &[&[Item]], batch: usize) -> Result<()> {
         let lengths = || sets.iter().flat_map(|set| set.iter()).map(|item| item.tokens.ids.len());
         let longest = lengths().max().unwrap_or(1);
-        let load = self.load(longest, longest.saturating_mul(batch));
+        let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
+        let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
         let need = memory::plan(self.learner.bert().config(), &load, self.options.memory)?;
         self.learner.set_passes(need.passes);
         Ok(())
     }
 
     fn encode(&self, data: &Dataset) -> Result<Vec<Item>> {
-        self.model.items(data, self.options.objective, &self.encoding()?)
+        self.encoding()?.items(data)
     }
 
     fn encoding(&self) -> Result<evaluate::Encoding<'_>> {
-        evaluate::Encoding::new(&self.model, &self.labels, self.options.max_tokens)
+        evaluate::Encoding::new(&self.model, self.options.objective, &self.labels, self.options.max_tokens)
     }
 }
 

@@ -31,10 +31,15 @@ macro_rules! exported {
     }};
 }
 
+mod training;
+
 fn symbol<F: Copy>(library: &Loaded, name: &str, _like: F) -> F {
     // SAFETY: `tests/abi.rs` proves that what the library exports by this name has this type.
     unsafe { *library.get::<F>(name).unwrap() }
 }
+
+// SAFETY: cloze.h lets any number of threads use a model.
+unsafe impl Sync for Handle<'_> {}
 
 impl Drop for Handle<'_> {
     fn drop(&mut self) {

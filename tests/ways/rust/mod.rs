@@ -11,6 +11,8 @@ use cloze::error::Error;
 
 use super::{Answer, Entity, Library, Shape, Token, Watch, Word};
 
+mod training;
+
 pub struct Rust;
 
 fn failure(error: Error) -> (i32, String) {
