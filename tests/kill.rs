@@ -180,7 +180,7 @@ fn kills(kills: u64, trainable: Trainable) {
             }
         }
         assert!(weights(place.path()) == expected, "other weights than without kills");
-        // nothing is left over: two checkpoints, that of the best evaluation, the model
+        // no half of anything is left over; an old checkpoint may be, where a kill came before its removal
         let names = |folder: &Path| {
             let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
             let mut names: Vec<String> = entries.collect();
@@ -188,7 +188,9 @@ fn kills(kills: u64, trainable: Trainable) {
             names
         };
         assert_eq!(names(place.path()), ["checkpoints", "out"]);
-        assert_eq!(names(&place.path().join("checkpoints")), names(&whole.path().join("checkpoints")));
+        let left = names(&place.path().join("checkpoints"));
+        assert!(left.iter().all(|name| name.starts_with("checkpoint-")), "{left:?}");
+        assert!(names(&whole.path().join("checkpoints")).iter().all(|name| left.contains(name)), "{left:?}");
         runs += 1;
     }
     steps.sort_unstable();

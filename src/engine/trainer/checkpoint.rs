@@ -97,8 +97,11 @@ pub struct Writer {
 }
 
 impl Trainer {
-    /// Whatever writes this training's checkpoints.
+    /// Whatever writes this training's checkpoints. What killed runs left half removed is removed.
     pub(super) fn writer(&self, course: &Course, total: u64) -> Result<Writer> {
+        if let Some(root) = self.options.checkpoints.as_ref().filter(|root| root.is_dir()) {
+            sweep(root, PREFIX)?;
+        }
         Ok(Writer {
             folder: self.options.checkpoints.clone(),
             model: self.model.clone(),
@@ -273,7 +276,6 @@ impl Writer {
         if self.options.keep_checkpoints == 0 {
             return Ok(());
         }
-        sweep(root, PREFIX)?;
         let mut steps = checkpoints(root)?;
         steps.sort_unstable_by(|a, b| b.cmp(a));
         for step in steps.into_iter().skip(self.options.keep_checkpoints) {

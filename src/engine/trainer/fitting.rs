@@ -100,8 +100,8 @@ impl Trainer {
             false => Err(Error::new(Status::Cancelled, "cancelled by the progress callback")),
         };
         let keeps = self.options.keep_best;
-        let mut best = self.best.take();
         let writer = self.writer(&course, fit::total_steps(&course, &lengths)?)?;
+        let mut best = self.best.take();
         let Self { learner, optimizer, position, .. } = self;
         let outcome = fit::fit(
             &device,
