@@ -493,7 +493,7 @@ fn what_cannot_be_learned<L: Learning>(library: &L) {
     let mut trainer_of_words = library.trainer(&words, &masked_lm, None).unwrap();
     let start = library.parameters(&trainer_of_words).unwrap();
     let mut fit = |label: i32| library.fit(&mut trainer_of_words, &masked(label), None, &mut Observer::default());
-    fails(fit(120), 3, "example 0: a label for each token, expected ids of words below 120");
+    fails(fit(120), 3, "example 0: word 120 of a vocabulary of 120");
     assert_eq!(fit(-100).unwrap().steps, 4);
     assert_eq!(library.parameters(&trainer_of_words).unwrap(), start);
     let metric = TrainOptions { metric: "beauty".to_owned(), ..options() };
