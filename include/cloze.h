@@ -36,6 +36,7 @@
  *     14 Train
  *     15 Train step by step
  *     16 Keep what was learned
+ *     17 Closed forms
  *
  *
  * 1  Rules that hold everywhere
@@ -1011,6 +1012,41 @@ CLOZE_API cloze_status cloze_model_head(const cloze_model *model, uint32_t head,
 CLOZE_API cloze_status cloze_model_evaluate(const cloze_model *model, uint32_t objective, const cloze_dataset *data,
                                             const cloze_call_options *options, cloze_metric *metrics, size_t capacity,
                                             size_t *count, cloze_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * 17  Closed forms
+ *
+ * One pass over the examples, no steps, no learning rate. A library built without the cargo feature "linalg" answers
+ * CLOZE_UNSUPPORTED.
+ */
+
+#define CLOZE_SOLVE_RIDGE 0u        /* least squares with a penalty on the weights: labels, several labels, numbers, tags */
+#define CLOZE_SOLVE_DISCRIMINANT 1u /* linear discriminant analysis: labels and tags; good with few examples a label */
+
+/* @since 0.2.0 */
+typedef struct cloze_solve_options {
+    uint32_t size;
+    uint32_t method; /* CLOZE_SOLVE_... */
+    double strength; /* penalty of a ridge, shrinkage of a discriminant (at most 1); 0: chosen from the examples */
+    const cloze_cancel *cancel;
+    cloze_progress progress;
+    void *user; /* handed to progress */
+} cloze_solve_options;
+#define CLOZE_SOLVE_OPTIONS_INIT { sizeof(cloze_solve_options), 0, 0.0, NULL, NULL, NULL }
+
+/* Gives the trainer's head the weights that are best for the examples by that method, and tells the strength used. All
+ * else stays as it is: fit goes on from there, or the head is kept as one of its own.
+ * @since 0.2.0 */
+CLOZE_API cloze_status cloze_trainer_solve(cloze_trainer *trainer, const cloze_dataset *data,
+                                           const cloze_solve_options *options, double *strength, cloze_error *error);
+
+/* A model whose embeddings have "width" numbers which over the inputs have mean 0 and vary alike and independently
+ * (BERT-whitening, Su et al. 2021). Thousands of texts of the kind that will be embedded are right; texts that vary along
+ * fewer directions than "width" are CLOZE_INVALID_ARGUMENT. Of the options, text and max_tokens are 0.
+ * @since 0.2.0 */
+CLOZE_API cloze_status cloze_model_whiten(const cloze_model *model, const cloze_input *inputs, size_t input_count,
+                                          uint32_t width, const cloze_call_options *options, cloze_model **whitened,
+                                          cloze_error *error);
 
 #ifdef __cplusplus
 }

@@ -156,6 +156,7 @@ fn layouts() -> Vec<Layout> {
             metric_count, folder, best,
         }
         cloze_fit_options { size, reserved, cancel, observe, user }
+        cloze_solve_options { size, method, strength, cancel, progress, user }
         cloze_fit_result { size, stopped_early, steps, epochs, best_step, best_value }
     }
 }
@@ -197,6 +198,7 @@ fn constants() -> Vec<(&'static str, i128, bool)> {
         CLOZE_SCHEDULE_CONSTANT CLOZE_SCHEDULE_CONSTANT_WITH_WARMUP CLOZE_SCHEDULE_INVERSE_SQRT
         CLOZE_TRAIN_FRESH_HEAD CLOZE_TRAIN_KEEP_LAST CLOZE_TRAIN_FROZEN_DROPOUT CLOZE_TRAIN_RANK_STABILIZED
         CLOZE_TRAIN_NO_SCRATCH_FILE
+        CLOZE_SOLVE_RIDGE CLOZE_SOLVE_DISCRIMINANT
         CLOZE_MAX_METRICS CLOZE_EVENT_STEP CLOZE_EVENT_EVALUATION CLOZE_EVENT_CHECKPOINT
     }
 }

@@ -284,6 +284,12 @@ fn null_for_every_parameter_of_every_function() {
         cloze_model_evaluate(m, 0, null(), null(), null_mut(), 0, n) names "data";
         cloze_model_evaluate(m, 0, d, null(), null_mut(), 1, n) names "metrics";
         cloze_model_evaluate(m, 0, d, null(), null_mut(), 0, none) names "count";
+        cloze_trainer_solve(null_mut(), d, null(), null_mut()) names "trainer";
+        cloze_trainer_solve(t, null(), null(), null_mut()) names "data";
+        cloze_trainer_solve(t, d, null(), null_mut()) names "strength";
+        cloze_model_whiten(null(), null(), 0, 1, null(), null_mut()) names "model";
+        cloze_model_whiten(m, null(), 1, 1, null(), null_mut()) names "inputs";
+        cloze_model_whiten(m, null(), 0, 1, null(), null_mut()) names "whitened";
     };
     for (_, expected, call) in &calls {
         refused(CLOZE_INVALID_ARGUMENT, &format!("{expected}: a null pointer"), call);
@@ -680,6 +686,15 @@ fn sizes_of_training_that_are_wrong() {
         cloze_model_evaluate(training._model.0, 0, dataset, &options, null_mut(), 0, &mut 0, e)
     });
     refused(wrong, "no gradients", |e| unsafe { cloze_trainer_apply(trainer, -1.0, &mut 0.0, e) });
+    let options = cloze_solve_options { method: 2, ..defaults() };
+    refused(wrong, "cloze_solve_options.method: 2", |e| unsafe {
+        cloze_trainer_solve(trainer, dataset, &options, &mut 0.0, e)
+    });
+    let solve = |e| unsafe { cloze_trainer_solve(trainer, dataset, null(), &mut 0.0, e) };
+    match cfg!(feature = "linalg") {
+        false => refused(CLOZE_UNSUPPORTED, "linalg", solve),
+        true => assert_eq!(solve(null_mut()), CLOZE_OK),
+    }
     refused(wrong, "label: 2, the trainer has 2", |e| unsafe {
         cloze_trainer_label(trainer, 2, null_mut(), 0, &mut 0, e)
     });

@@ -67,7 +67,7 @@ pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut
     device.embedding_forward(batch, tables, y)
 }
 
-/// dtable[row of t] += dy[t], for dy `[T, E]` and every table that is given.
+/// `dtable[row of t] += dy[t]`, for dy `[T, E]` and every table that is given.
 ///
 /// `pad`: the row of the word table that gets no gradient (HuggingFace's `padding_idx`).
 pub fn backward<D: Op>(

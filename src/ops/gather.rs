@@ -21,7 +21,7 @@ pub fn forward<D: Op>(device: &D, x: &Tensor<D>, rows: &[usize], y: &mut Tensor<
     device.gather_forward(x, rows, y)
 }
 
-/// dx[rows r] += dy[r], for dy `[R, H]` and dx `[T, H]`.
+/// `dx[rows r] += dy[r]`, for dy `[R, H]` and dx `[T, H]`.
 pub fn backward<D: Op>(device: &D, dy: &Tensor<D>, rows: &[usize], dx: Accumulate<'_, D>) -> Result<()> {
     if dy.rows() != rows.len() || dy.cols() != dx.0.cols() {
         return Err(Error::internal(format!(
