@@ -17,6 +17,7 @@ pub mod linear;
 pub mod lora;
 #[cfg(test)]
 mod oracle;
+mod pointwise;
 pub mod pooling;
 mod product;
 mod scatter;

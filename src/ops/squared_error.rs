@@ -2,10 +2,9 @@
 //!
 //!   loss = (z − t)²        dz = 2(z − t)
 
-use super::shared::SharedRows;
-use super::total::total;
+use super::pointwise;
 use crate::device::{Cpu, Device, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
@@ -27,22 +26,15 @@ pub fn forward_backward<D: Op>(
     scale: f32,
     dlogits: &mut Tensor<D>,
 ) -> Result<f64> {
-    check(logits, targets)?;
+    pointwise::check("squared error", logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
     device.squared_error(logits, targets, Some((scale, dlogits)))
 }
 
 /// The loss of [`forward_backward`] alone.
 pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &[f32]) -> Result<f64> {
-    check(logits, targets)?;
+    pointwise::check("squared error", logits, targets)?;
     device.squared_error(logits, targets, None)
-}
-
-fn check<D: Device>(logits: &Tensor<D>, targets: &[f32]) -> Result<()> {
-    if targets.len() != logits.rows() * logits.cols() {
-        return Err(Error::internal(format!("squared error of {:?}: {} targets", logits.shape(), targets.len())));
-    }
-    Ok(())
 }
 
 /// Values of one work item.
@@ -55,26 +47,7 @@ impl Op for Cpu {
         targets: &[f32],
         gradient: Option<(f32, &mut Tensor<Cpu>)>,
     ) -> Result<f64> {
-        let count = targets.len();
-        let z = logits.buffer().as_slice();
-        let gradient = match gradient {
-            None => None,
-            Some((scale, d)) => {
-                Some((f64::from(scale), SharedRows::new(&mut d.buffer_mut().as_mut_slice()?[..count], count)))
-            }
-        };
-        total(self, count.div_ceil(BLOCK), |item| {
-            let (first, length) = (item * BLOCK, BLOCK.min(count - item * BLOCK));
-            let (z, t) = (&z[first..first + length], &targets[first..first + length]);
-            if let Some((scale, d)) = &gradient {
-                // SAFETY: every item has its own block.
-                let d = unsafe { d.row(0, first, length) };
-                for (d, (&z, &t)) in d.iter_mut().zip(z.iter().zip(t)) {
-                    *d = (scale * 2.0 * (f64::from(z) - f64::from(t))) as f32;
-                }
-            }
-            z.iter().zip(t).map(|(&z, &t)| (f64::from(z) - f64::from(t)).powi(2)).sum()
-        })
+        pointwise::sum(self, BLOCK, logits, targets, gradient, |z, t| (z - t).powi(2), |z, t| 2.0 * (z - t))
     }
 }
 

@@ -64,22 +64,30 @@ impl PrefixCache {
         examples: &[usize],
     ) -> Result<Tensor<D>> {
         let width = encoder.hidden();
-        let mut values = vec![0.0; rows.len() * width];
-        let mut complete = true;
-        for (index, &example) in examples.iter().enumerate() {
-            let part = rows.offsets()[index] * width..rows.offsets()[index + 1] * width;
-            complete = complete && self.read(example, &mut values[part])?;
-        }
-        if complete && !examples.is_empty() {
-            return Tensor::from_host(device, &values, rows.len(), width);
+        let numbers_of = |index: usize| rows.offsets()[index] * width..rows.offsets()[index + 1] * width;
+        let stored = |example: &usize| matches!(self.slots.get(*example), Some(Some(_)));
+        if !examples.is_empty() && examples.iter().all(stored) {
+            let (mut values, mut complete) = (vec![0.0; rows.len() * width], true);
+            for (index, &example) in examples.iter().enumerate() {
+                complete = complete && self.read(example, &mut values[numbers_of(index)])?;
+            }
+            if complete {
+                return Tensor::from_host(device, &values, rows.len(), width);
+            }
         }
         let states = encoder.run(device, batch, rows, depth, &mut |_, _| Ok(()))?;
-        let values = states.to_host(device)?;
-        for (index, &example) in examples.iter().enumerate() {
-            let part = rows.offsets()[index] * width..rows.offsets()[index + 1] * width;
-            self.store(example, &values[part]);
+        if self.has_room() {
+            let values = states.to_host(device)?;
+            for (index, &example) in examples.iter().enumerate() {
+                self.store(example, &values[numbers_of(index)]);
+            }
         }
         Ok(states)
+    }
+
+    /// Whether anything more can be kept.
+    fn has_room(&self) -> bool {
+        !self.slots.is_empty() && (self.memory.len() < self.memory_limit || self.written < self.file_limit)
     }
 
     /// Whether the example is stored, and then its numbers.

@@ -99,13 +99,12 @@ impl Trainer {
             _ => None,
         };
         let parameters = bert.numbers(&scope)?;
-        let trainer_config = bert.config().clone();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
-        memory::plan(&trainer_config, &load, options.memory)?;
+        memory::plan(bert.config(), &load, options.memory)?;
         // until examples have been seen: as the longest that there may be would have it
         let longest = inner.max_tokens;
         let load = Load { longest, batch: longest.saturating_mul(options.batch_size), ..load };
-        let passes = memory::plan(&trainer_config, &load, 0)?.passes;
+        let passes = memory::plan(bert.config(), &load, 0)?.passes;
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
