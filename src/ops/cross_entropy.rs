@@ -4,6 +4,8 @@
 //!   loss = (1 − ε)·w_y·(l − z_y) + ε/C·Σ_c w_c·(l − z_c)
 //!   dz_c = ((1 − ε)·w_y + ε/C·Σ w)·p_c − ε/C·w_c − (1 − ε)·w_y·[c = y]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use super::shared::SharedRows;
 use super::softmax;
 use super::total::total;
@@ -44,6 +46,15 @@ impl Targets<'_> {
     }
 }
 
+/// What rows of logits came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Σ losses over the rows that count, not divided.
+    pub loss: f64,
+    /// Rows that count and have no logit greater than their label's.
+    pub correct: usize,
+}
+
 /// A gradient to write beside a loss: d = factor · d Σ losses / d logits, `[R, C]`.
 pub struct Gradient<'a, D: Device> {
     /// Factor on every value.
@@ -54,16 +65,16 @@ pub struct Gradient<'a, D: Device> {
 
 /// What a device provides. Shapes and labels are already checked.
 pub trait Op: Device {
-    /// Σ losses; writes all of the gradient.
+    /// Writes all of the gradient.
     fn cross_entropy(
         &self,
         logits: &Tensor<Self>,
         targets: &Targets<'_>,
         gradient: Option<Gradient<'_, Self>>,
-    ) -> Result<f64>;
+    ) -> Result<Outcome>;
 }
 
-/// Σ losses over the rows that count, not divided. dlogits `[R, C]` = scale · d Σ losses / d logits; zero in rows that
+/// Losses, and dlogits `[R, C]` = scale · d Σ losses / d logits; zero in rows that
 /// do not count. `dlogits` takes the shape of the logits. Logits that are not finite give a loss that is not.
 ///
 /// Fails when a label is neither a class nor [`IGNORED`].
@@ -73,14 +84,14 @@ pub fn forward_backward<D: Op>(
     targets: &Targets<'_>,
     scale: f32,
     dlogits: &mut Tensor<D>,
-) -> Result<f64> {
+) -> Result<Outcome> {
     check(logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
     device.cross_entropy(logits, targets, Some(Gradient { scale, dlogits }))
 }
 
-/// The loss of [`forward_backward`] alone.
-pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &Targets<'_>) -> Result<f64> {
+/// [`forward_backward`] without the gradient.
+pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &Targets<'_>) -> Result<Outcome> {
     check(logits, targets)?;
     device.cross_entropy(logits, targets, None)
 }
@@ -114,10 +125,10 @@ impl Op for Cpu {
         logits: &Tensor<Cpu>,
         targets: &Targets<'_>,
         gradient: Option<Gradient<'_, Cpu>>,
-    ) -> Result<f64> {
+    ) -> Result<Outcome> {
         let (rows, classes) = logits.shape();
         if classes == 0 {
-            return Ok(0.0);
+            return Ok(Outcome::default());
         }
         let z = logits.buffer().as_slice();
         let gradient = match gradient {
@@ -128,14 +139,19 @@ impl Op for Cpu {
         };
         let smoothing = Smoothing::of(targets, classes);
         let block = (BLOCK / classes).max(1);
-        total(self, rows.div_ceil(block), |item| {
+        let correct = AtomicUsize::new(0);
+        let loss = total(self, rows.div_ceil(block), |item| {
             let mut sum = 0.0;
             for row in item * block..rows.min((item + 1) * block) {
                 // SAFETY: every item has its own rows.
                 let dz = gradient.as_ref().map(|(scale, d)| (*scale, unsafe { d.row(row, 0, classes) }));
                 sum += match targets.class(row) {
                     Some((class, weight)) => {
-                        self.isa().dispatch(Row { z: &z[row * classes..][..classes], class, weight, smoothing, dz })
+                        let row = Row { z: &z[row * classes..][..classes], class, weight, smoothing, dz };
+                        let (loss, is_correct) = self.isa().dispatch(row);
+                        // a count is the same in any order
+                        correct.fetch_add(usize::from(is_correct), Ordering::Relaxed);
+                        loss
                     }
                     None => {
                         if let Some((_, dz)) = dz {
@@ -146,7 +162,8 @@ impl Op for Cpu {
                 };
             }
             sum
-        })
+        })?;
+        Ok(Outcome { loss, correct: correct.into_inner() })
     }
 }
 
@@ -183,10 +200,11 @@ struct Row<'a> {
 }
 
 impl Kernel for Row<'_> {
-    type Output = f64;
+    /// The loss, and whether no logit is greater than the label's.
+    type Output = (f64, bool);
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f64 {
+    fn run<S: Simd>(self, s: S) -> (f64, bool) {
         let Smoothing { label, class, weight, weights } = self.smoothing;
         let l = softmax::Row(self.z).run(s);
         let own = label * f64::from(self.weight);
@@ -200,8 +218,19 @@ impl Kernel for Row<'_> {
             pull(s, self.z, l, (scale * (own + class * weight)) as f32, weights, (scale * class) as f32, dz);
             dz[self.class] -= (scale * own) as f32;
         }
-        loss
+        (loss, largest(s, self.z) <= self.z[self.class])
     }
+}
+
+/// The largest of a row.
+#[inline(always)]
+fn largest<S: Simd>(s: S, z: &[f32]) -> f32 {
+    let whole = z.len() - z.len() % S::LANES;
+    let mut most = s.load_tail(&z[whole..], f32::NEG_INFINITY);
+    for i in (0..whole).step_by(S::LANES) {
+        most = s.max(s.load(&z[i..]), most);
+    }
+    s.max_lane(most)
 }
 
 /// Σ w·(l − z)
@@ -284,10 +313,16 @@ mod tests {
                 for cpu in oracle::cpus() {
                     let logits = Tensor::from_host(&cpu, &z, rows, classes).unwrap();
                     let mut dlogits = Tensor::from_host(&cpu, &vec![f32::NAN; z.len()], classes, rows).unwrap();
-                    let loss = forward_backward(&cpu, &logits, &targets, 0.5, &mut dlogits).unwrap();
+                    let outcome = forward_backward(&cpu, &logits, &targets, 0.5, &mut dlogits).unwrap();
+                    let loss = outcome.loss;
                     // four rows; l is a value below 7 with an error of a few units in the last place
                     assert!((loss - expected).abs() < 2e-5, "{loss} {expected}");
-                    assert_eq!(forward(&cpu, &logits, &targets).unwrap(), loss);
+                    assert_eq!(forward(&cpu, &logits, &targets).unwrap(), outcome);
+                    let right = |(row, &label): (usize, &i32)| {
+                        let z = &z[row * classes..][..classes];
+                        label != IGNORED && z.iter().all(|&other| other <= z[label as usize])
+                    };
+                    assert_eq!(outcome.correct, labels.iter().enumerate().filter(|&row| right(row)).count());
                     assert_eq!(dlogits.shape(), (rows, classes));
                     let dlogits = dlogits.to_host(&cpu).unwrap();
                     oracle::close(&dlogits, &slope, 2e-6); // probabilities times a weight below 2.5
@@ -313,7 +348,7 @@ mod tests {
             for cpu in oracle::cpus() {
                 let logits = Tensor::from_host(&cpu, &z, rows, classes).unwrap();
                 let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap();
+                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap().loss;
                 assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
                 for (row, d) in dlogits.to_host(&cpu).unwrap().chunks(classes).enumerate() {
                     // p sums to 1, and so do the targets
@@ -351,7 +386,7 @@ mod tests {
         let cpu = Cpu::new(1).unwrap();
         let logits = Tensor::from_host(&cpu, &z, 4, 3).unwrap();
         let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-        let loss = forward_backward(&cpu, &logits, &targets, 1.0 / 3.5, &mut dlogits).unwrap();
+        let loss = forward_backward(&cpu, &logits, &targets, 1.0 / 3.5, &mut dlogits).unwrap().loss;
         assert!((loss / targets.weight() - mean).abs() < 1e-6); // a few roundings of values near 7
         oracle::close(&dlogits.to_host(&cpu).unwrap(), &gradient, 3e-7);
     }
@@ -363,7 +398,7 @@ mod tests {
         let of = |labels: &[i32], smoothing: f32, class_weights: Option<&[f32]>| {
             forward(&cpu, &logits, &Targets { labels, smoothing, class_weights })
         };
-        assert_eq!(of(&[IGNORED, IGNORED], 0.1, None), Ok(0.0));
+        assert_eq!(of(&[IGNORED, IGNORED], 0.1, None), Ok(Outcome::default()));
         for labels in [[0, 3], [-1, 0], [0, -101]] {
             let error = of(&labels, 0.0, None).unwrap_err();
             assert_eq!(error.status(), Status::InvalidInput);
@@ -386,7 +421,7 @@ mod tests {
                 let logits = Tensor::from_host(&cpu, &z, 1, 19).unwrap();
                 let targets = Targets { labels: &[5], smoothing: 0.0, class_weights: None };
                 let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap();
+                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap().loss;
                 assert!(!loss.is_finite());
             }
         }
