@@ -1,5 +1,9 @@
-//! The masked-LM head: words for masked rows, and in training its loss and gradients, a chunk of rows at a time.
+//! The masked-LM head: words for masked places, and their loss in training.
+//!
+//! V is large, so a loss walks over the rows in chunks: logits, loss, their gradient, and what follows from it for the
+//! decoder and for the rows. At no time is there a matrix `[R, V]` of more than a chunk's rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::device::{Device, Tensor};
@@ -40,7 +44,6 @@ pub(super) struct MaskedLmNames {
 }
 
 impl<D: Ops> MaskedLm<D> {
-    /// Takes the head's parameters; all of them must be there.
     pub(super) fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
         let (transform, norm, root) = match config.architecture {
             Architecture::Bert => {
@@ -75,8 +78,54 @@ impl<D: Ops> MaskedLm<D> {
         let (mut transformed, mut normal) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
         linear::forward(device, hidden, &[self.transform.linear()], self.activation, &mut transformed)?;
         layer_norm::forward(device, &transformed, None, &self.norm.affine(), &mut normal)?;
-        let decoder = Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias) };
-        linear::forward(device, &normal, &[decoder], Activation::Identity, logits)
+        linear::forward(device, &normal, &[self.decoder(words)], Activation::Identity, logits)
+    }
+
+    fn decoder<'a>(&'a self, words: &'a Weight<D>) -> Linear<'a, D> {
+        Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias) }
+    }
+}
+
+/// Bytes of the logits of one chunk; their gradient takes as many again.
+const CHUNK: usize = 8 << 20;
+
+/// Rows of a chunk, however large the vocabulary: with fewer, fetching the decoder costs more than multiplying by it.
+const FEWEST: usize = 32;
+
+/// Most rows whose logits exist at once.
+fn chunk_rows(vocabulary: usize) -> usize {
+    (CHUNK / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
+}
+
+/// `0..rows` in chunks of nearly equal size, of `most` rows at most.
+fn chunks(rows: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = rows.div_ceil(most.max(1));
+    (0..count).map(move |chunk| rows * chunk / count..rows * (chunk + 1) / count)
+}
+
+/// Where the gradients of the head's parameters are added; `None` where they are frozen.
+struct Targeted<'a, D: Device> {
+    decoder: Option<&'a mut Tensor<D>>,
+    bias: Option<&'a mut Tensor<D>>,
+    transform: Option<&'a mut Dense<D>>,
+    norm: Option<&'a mut Norm<D>>,
+}
+
+impl<'a, D: Ops> Targeted<'a, D> {
+    fn of(head: &MaskedLm<D>, gradients: &'a mut Gradients<D>) -> Result<Self> {
+        let Gradients { masked_lm, encoder, .. } = gradients;
+        let (own, bias, transform, norm) = match masked_lm {
+            None => (None, None, None, None),
+            Some(MaskedLm { decoder, bias, transform, norm, .. }) => {
+                (decoder.as_mut(), Some(bias), Some(transform), Some(norm))
+            }
+        };
+        let weight = match &head.decoder {
+            Some(_) => own,
+            None => encoder.embeddings.as_mut().map(|embeddings| &mut embeddings.word),
+        };
+        let decoder = weight.map(of_weight).transpose()?.map(|Accumulate(tensor)| tensor);
+        Ok(Self { decoder, bias, transform, norm })
     }
 }
 
@@ -89,123 +138,126 @@ impl<D: Ops> Bert<D> {
         self.heads.masked_lm = Ok(Arc::new(MaskedLm::load(&mut loader, &self.config)?));
         Ok(fresh.made)
     }
-}
 
-/// Logits that exist at a time: 8 MiB of them, and as much of their gradient.
-const LOGITS: usize = 2 << 20;
-/// Rows of a chunk at least, however large the vocabulary: below, every chunk would wait for the decoder's weights.
-const ROWS: usize = 32;
+    /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
+    pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
+        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
+        head.logits(device, hidden, &self.encoder.embeddings().word, logits)
+    }
 
-/// Rows whose logits exist at a time.
-fn chunk_rows(vocabulary: usize) -> usize {
-    (LOGITS / vocabulary.max(1)).max(ROWS)
-}
-
-/// Where gradients go, and what they are multiplied by.
-pub struct Learning<'a, D: Device> {
-    /// Factor on the gradient of Σ losses.
-    pub scale: f32,
-    /// Added to.
-    pub gradients: &'a mut Gradients<D>,
-}
-
-impl<D: Ops> Bert<D> {
-    /// Σ losses of masked rows `[R, H]` against their `words` `[R]`, and how many are right. The projection onto the
-    /// vocabulary, its loss and its gradient run a chunk of rows at a time: there is never a matrix `[R, V]`.
+    /// Σ losses of masked rows `[R, H]` against their `words`, and how many are right; a row whose word is
+    /// [`cross_entropy::IGNORED`] does not count. With `learn`, a factor and gradients: adds the factor times the
+    /// gradient of the head to those, and returns the factor times the gradient of the rows `[R, H]`. A tied decoder's
+    /// gradient goes to the word embeddings, where those train.
     ///
-    /// With `learning`, gradients of the head are added, and that of the rows is returned; a tied decoder's gradient goes to
-    /// the word embeddings, where those train.
+    /// Chunks follow from R and V alone and are added in order: the results are the same bits on any number of threads,
+    /// and the outcome with `learn` and without.
     ///
-    /// Fails when a word is not in the vocabulary.
+    /// Fails when the checkpoint has no such head, or a word is not in the vocabulary; gradients then hold what they may.
     pub fn masked_lm_loss(
         &self,
         device: &D,
-        hidden: &Tensor<D>,
+        hidden: Tensor<D>,
         words: &[i32],
-        learning: Option<Learning<'_, D>>,
+        learn: Option<(f32, &mut Gradients<D>)>,
     ) -> Result<(Outcome, Option<Tensor<D>>)> {
-        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
-        if words.len() != hidden.rows() {
-            return Err(Error::internal(format!("{} words for {} masked rows", words.len(), hidden.rows())));
+        self.masked_lm_loss_by(device, hidden, words, learn, chunk_rows(self.config.vocabulary))
+    }
+
+    /// [`Bert::masked_lm_loss`] in chunks of `most` rows at most.
+    fn masked_lm_loss_by(
+        &self,
+        device: &D,
+        hidden: Tensor<D>,
+        words: &[i32],
+        learn: Option<(f32, &mut Gradients<D>)>,
+        most: usize,
+    ) -> Result<(Outcome, Option<Tensor<D>>)> {
+        let head = self.heads.masked_lm.as_deref().map_err(Clone::clone)?;
+        if hidden.rows() != words.len() {
+            return Err(Error::internal(format!("masked LM: {} words for {} rows", words.len(), hidden.rows())));
         }
         let new = || Tensor::new(device, 0, 0);
+        let layers = [head.transform.linear()];
         let (mut before, mut activated, mut normal) = (new()?, new()?, new()?);
-        linear::forward(device, hidden, &[head.transform.linear()], Activation::Identity, &mut before)?;
+        linear::forward(device, &hidden, &layers, Activation::Identity, &mut before)?;
         activation::forward(device, &before, head.activation, &mut activated)?;
         let saved = layer_norm::forward_saving(device, &activated, None, &head.norm.affine(), &mut normal)?;
         drop(activated);
-        let Some(Learning { scale, gradients }) = learning else {
-            return Ok((self.vocabulary(device, head, &normal, words, None)?, None));
-        };
-        let mut d = Tensor::zeros(device, normal.rows(), normal.cols())?;
-        let outcome = self.vocabulary(device, head, &normal, words, Some((scale, &mut d, gradients)))?;
-        let (transform, norm) = match &mut gradients.masked_lm {
-            None => (None, None),
-            Some(into) => (Some(&mut into.transform), Some(&mut into.norm)),
-        };
+        let walk =
+            Walk { device, decoder: head.decoder(&self.encoder.embeddings().word), normal: &normal, words, most };
+        let Some((scale, gradients)) = learn else { return Ok((walk.outcome()?, None)) };
+
+        let Targeted { decoder, bias, transform, norm } = Targeted::of(head, gradients)?;
+        let (outcome, mut d) = walk.learn(scale, decoder, bias)?;
         let mut dx = new()?;
         layer_norm::backward(device, &saved, &head.norm.affine(), &d, of_norm(norm), &mut dx)?;
         activation::backward(device, &before, head.activation, &mut dx)?;
-        let layers = [head.transform.linear()];
-        linear::backward_parameters(device, hidden, &dx, &layers, vec![of_dense(transform)?])?;
+        linear::backward_parameters(device, &hidden, &dx, &layers, vec![of_dense(transform)?])?;
         linear::backward_input(device, &dx, &layers, &mut d)?;
         Ok((outcome, Some(d)))
     }
+}
 
-    /// Losses of the decoder's logits over `normal` `[R, E]`, chunk by chunk; with a scale, gradients too, that of `normal`
-    /// added to.
-    fn vocabulary(
+/// What the decoder reads, a chunk at a time.
+struct Walk<'a, D: Device> {
+    device: &'a D,
+    decoder: Linear<'a, D>,
+    /// `[R, E]`
+    normal: &'a Tensor<D>,
+    /// `[R]`
+    words: &'a [i32],
+    /// Most rows of a chunk.
+    most: usize,
+}
+
+impl<D: Ops> Walk<'_, D> {
+    /// Calls `visit` with the rows of each chunk, what the decoder read `[C, E]`, its logits `[C, V]`, and their words.
+    fn chunks(
         &self,
-        device: &D,
-        head: &MaskedLm<D>,
-        normal: &Tensor<D>,
-        words: &[i32],
-        mut learning: Option<(f32, &mut Tensor<D>, &mut Gradients<D>)>,
-    ) -> Result<Outcome> {
-        let new = || Tensor::new(device, 0, 0);
-        let (mut rows, mut logits, mut dlogits, mut d_rows) = (new()?, new()?, new()?, new()?);
-        let decoder = [self.decoder(head)];
-        let chunk = chunk_rows(decoder[0].weight.shape().0);
-        let mut outcome = Outcome::default();
-        for (index, words) in words.chunks(chunk).enumerate() {
-            let numbers: Vec<usize> = (index * chunk..index * chunk + words.len()).collect();
-            gather::forward(device, normal, &numbers, &mut rows)?;
-            linear::forward(device, &rows, &decoder, Activation::Identity, &mut logits)?;
-            let targets = Targets { labels: words, smoothing: 0.0, class_weights: None };
-            let part = match &mut learning {
-                None => cross_entropy::forward(device, &logits, &targets)?,
-                Some((scale, d, gradients)) => {
-                    let part = cross_entropy::forward_backward(device, &logits, &targets, *scale, &mut dlogits)?;
-                    let into = vec![decoder_gradients(gradients, head.decoder.is_none())?];
-                    linear::backward_parameters(device, &rows, &dlogits, &decoder, into)?;
-                    linear::backward_input(device, &dlogits, &decoder, &mut d_rows)?;
-                    gather::backward(device, &d_rows, &numbers, Accumulate(d))?;
-                    part
-                }
-            };
-            outcome.loss += part.loss;
-            outcome.correct += part.correct;
+        mut visit: impl FnMut(&[usize], &Tensor<D>, &Tensor<D>, &Targets<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let (mut x, mut logits) = (Tensor::new(self.device, 0, 0)?, Tensor::new(self.device, 0, 0)?);
+        for chunk in chunks(self.normal.rows(), self.most) {
+            let rows: Vec<usize> = chunk.clone().collect();
+            gather::forward(self.device, self.normal, &rows, &mut x)?;
+            linear::forward(self.device, &x, std::slice::from_ref(&self.decoder), Activation::Identity, &mut logits)?;
+            let targets = Targets { labels: &self.words[chunk], smoothing: 0.0, class_weights: None };
+            visit(&rows, &x, &logits, &targets)?;
         }
+        Ok(())
+    }
+
+    fn outcome(&self) -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        self.chunks(|_, _, logits, targets| {
+            outcome += cross_entropy::forward(self.device, logits, targets)?;
+            Ok(())
+        })?;
         Ok(outcome)
     }
 
-    fn decoder<'a>(&'a self, head: &'a MaskedLm<D>) -> Linear<'a, D> {
-        let words: &Weight<D> = &self.encoder.embeddings().word;
-        Linear { weight: head.decoder.as_ref().unwrap_or(words), bias: Some(&head.bias) }
+    /// The outcome, and `scale` times its gradient: added to `weight` `[V, E]` and `bias` `[1, V]`, returned for `normal`.
+    fn learn(
+        &self,
+        scale: f32,
+        mut weight: Option<&mut Tensor<D>>,
+        mut bias: Option<&mut Tensor<D>>,
+    ) -> Result<(Outcome, Tensor<D>)> {
+        let (device, decoder) = (self.device, std::slice::from_ref(&self.decoder));
+        let mut outcome = Outcome::default();
+        let (mut dlogits, mut dx) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
+        let mut dnormal = Tensor::zeros(device, self.normal.rows(), self.normal.cols())?;
+        self.chunks(|rows, x, logits, targets| {
+            outcome += cross_entropy::forward_backward(device, logits, targets, scale, &mut dlogits)?;
+            let (weight, bias) = (weight.as_deref_mut().map(Accumulate), bias.as_deref_mut().map(Accumulate));
+            linear::backward_parameters(device, x, &dlogits, decoder, vec![linear::Gradients { weight, bias }])?;
+            linear::backward_input(device, &dlogits, decoder, &mut dx)?;
+            gather::backward(device, &dx, rows, Accumulate(&mut dnormal))
+        })?;
+        Ok((outcome, dnormal))
     }
 }
 
-/// Where the gradients of the decoder go: of a tied one, to the word embeddings.
-fn decoder_gradients<D: Device>(gradients: &mut Gradients<D>, tied: bool) -> Result<linear::Gradients<'_, D>> {
-    let Gradients { masked_lm, encoder, .. } = gradients;
-    let (own, bias) = match masked_lm {
-        None => (None, None),
-        Some(into) => (into.decoder.as_mut().map(of_weight).transpose()?, Some(Accumulate(&mut into.bias))),
-    };
-    let weight = match (tied, &mut encoder.embeddings) {
-        (true, Some(embeddings)) => Some(of_weight(&mut embeddings.word)?),
-        (true, None) => None,
-        (false, _) => own,
-    };
-    Ok(linear::Gradients { weight, bias })
-}
+#[cfg(test)]
+mod tests;

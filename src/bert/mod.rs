@@ -24,7 +24,7 @@ pub use encoder::{Encoder, EncoderGradients, Keep, See, Start, Trace};
 pub use head_training::{DenseTrace, PoolerTrace};
 pub use heads::{Head, Heads};
 pub use init::Fresh;
-pub use masked_lm::{Learning, MaskedLm};
+pub use masked_lm::MaskedLm;
 pub use noise::{Noise, Site};
 pub use parameters::{Bias, Dense, Embeddings, Layer, Loader};
 pub use scope::{Gradients, HeadPart, Scope};
@@ -70,12 +70,6 @@ impl<D: Ops> Bert<D> {
     /// The heads.
     pub fn heads(&self) -> &Heads<D> {
         &self.heads
-    }
-
-    /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
-    pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
-        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
-        head.logits(device, hidden, &self.encoder.embeddings().word, logits)
     }
 
     /// Pooler output `[S, H]` = tanh(dense · h) of every sequence's first row.

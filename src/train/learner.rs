@@ -1,7 +1,7 @@
 //! One model that learns: its parameters, their gradients, and the pass forward and back over a batch.
 
 use crate::batch::{Batch, Selection};
-use crate::bert::{Bert, Gradients, HeadPart, Keep, Learning, Noise, Scope, Start};
+use crate::bert::{Bert, Gradients, HeadPart, Keep, Noise, Scope, Start};
 use crate::device::Tensor;
 use crate::error::{Error, Result, Status};
 use crate::ops::cross_entropy::Outcome;
@@ -308,8 +308,8 @@ impl<D: Ops> Learner<D> {
     ) -> Result<(Losses, Tensor<D>)> {
         let scale = inverse(divisors.words);
         let words = super::objective::words(&part.items);
-        let learning = Learning { scale: scale as f32, gradients: &mut self.gradients };
-        let (outcome, d) = self.bert.masked_lm_loss(device, &hidden, &words, Some(learning))?;
+        let learn = Some((scale as f32, &mut self.gradients));
+        let (outcome, d) = self.bert.masked_lm_loss(device, hidden, &words, learn)?;
         let words = tally(&outcome, words.len());
         let d = d.ok_or_else(|| Error::internal("masked words without a gradient"))?;
         Ok((Losses { loss: outcome.loss * scale, words, ..Losses::default() }, d))
@@ -366,7 +366,7 @@ impl<D: Ops> Learner<D> {
             let mut x = Tensor::new(device, 0, 0)?;
             gather::forward(device, &hidden, &words, &mut x)?;
             let words = super::objective::words(&part.items);
-            let outcome = self.bert.masked_lm_loss(device, &x, &words, None)?.0;
+            let outcome = self.bert.masked_lm_loss(device, x, &words, None)?.0;
             let words = tally(&outcome, words.len());
             into.losses.add(Losses { loss: outcome.loss * inverse(divisors.words), words, ..Losses::default() });
         }
