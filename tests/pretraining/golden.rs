@@ -164,13 +164,13 @@ fn words_are_learned_beyond_their_frequencies() {
     let Some(place) = novels() else { return };
     let (model, corpus) = begin(place.path());
     let entropy = unigram_entropy(&corpus);
-    let steps = 450;
+    let steps = 900;
     let options = TrainOptions { learning_rate: 3e-3, warmup: 0.1, ..options(steps) };
     let losses: Vec<f64> = trained(&model, &corpus, &options).iter().map(|step| step.words.unwrap().loss).collect();
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
-    let (first, last) = (losses[0], mean(&losses[losses.len() - 50..]));
+    let (first, last) = (losses[0], mean(&losses[losses.len() - 100..]));
     eprintln!("words: {first:.3} at first, {last:.3} after {steps} steps; unigram entropy {entropy:.3}");
     // nothing is known at first: ln V, and a little for the weights' chance
     assert!((first - (model.info().vocabulary as f64).ln()).abs() < 0.2, "{first}");
-    assert!(last < entropy - 0.05, "{last}, unigram entropy {entropy}");
+    assert!(last < entropy - 0.1, "{last}, unigram entropy {entropy}");
 }
