@@ -271,6 +271,9 @@ fn null_for_every_parameter_of_every_function() {
         cloze_trainer_save_adapter(t, null()) names "folder";
         cloze_model_save(null(), folder) names "model";
         cloze_model_save(m, null()) names "folder";
+        cloze_model_save_as(null(), folder, 0) names "model";
+        cloze_model_save_as(m, null(), 0) names "folder";
+        cloze_model_save_as(m, folder, 3) names "dtype";
         cloze_model_adapt(null(), folder, null_mut()) names "model";
         cloze_model_adapt(m, null(), null_mut()) names "folder";
         cloze_model_adapt(m, folder, null_mut()) names "adapted";
