@@ -34,6 +34,11 @@ impl ModelArgs {
         })
     }
 
+    /// Worker threads, if given.
+    pub fn threads(&self) -> Option<u16> {
+        self.threads
+    }
+
     pub fn open(&self) -> Result<Model, Stop> {
         let options = OpenOptions { threads: self.threads.map_or(0, usize::from) };
         Ok(Model::open(&self.folder()?, &options)?)
