@@ -1004,6 +1004,17 @@ CLOZE_API cloze_status cloze_trainer_save_adapter(const cloze_trainer *trainer, 
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_model_save(const cloze_model *model, const char *folder, cloze_error *error);
 
+/* What weights are stored in. */
+#define CLOZE_DTYPE_F32 0u
+#define CLOZE_DTYPE_F16 1u  /* IEEE 754 binary16: 11 bits of precision, at most 65504 */
+#define CLOZE_DTYPE_BF16 2u /* the upper half of an f32: 8 bits of precision */
+
+/* The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. A number too large for it is
+ * CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_model_save_as(const cloze_model *model, const char *folder, uint32_t dtype,
+                                           cloze_error *error);
+
 /* A model with the LoRA adapter of a PEFT folder, and with the head in it. The given one stays as it is: one base serves
  * any number of adapters at the same time.
  * @since 0.2.0 */

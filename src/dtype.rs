@@ -23,6 +23,15 @@ impl DType {
             DType::F16 | DType::Bf16 => 2,
         }
     }
+
+    /// The name in a `config.json`.
+    pub const fn long_name(self) -> &'static str {
+        match self {
+            DType::F32 => "float32",
+            DType::F16 => "float16",
+            DType::Bf16 => "bfloat16",
+        }
+    }
 }
 
 impl fmt::Display for DType {

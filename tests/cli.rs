@@ -8,14 +8,15 @@ mod oracle;
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
 use std::process::Stdio;
 
 use command::{ask, ask_about, cloze, folder, has_keys, objects, printed, refused};
 use oracle::Expected;
 use serde_json::Value;
 
-const VERBS: [&str; 11] =
-    ["info", "tokenize", "fill", "score", "nsp", "embed", "classify", "tag", "train", "eval", "bench"];
+const VERBS: [&str; 12] =
+    ["info", "tokenize", "fill", "score", "nsp", "embed", "classify", "tag", "train", "eval", "convert", "bench"];
 
 #[track_caller]
 fn close(value: &Value, expected: &Value) {
@@ -68,6 +69,30 @@ fn info_lists_tensors_that_are_not_used() {
 fn the_model_may_come_from_the_environment() {
     let output = cloze(&["info", "--json"]).env("CLOZE_MODEL", folder("token")).output().unwrap();
     assert_eq!(objects(output)[0]["hidden"], 24);
+}
+
+/// What is there decides: a source tree may be without its model.
+#[test]
+fn without_a_name_the_model_is_that_of_the_source_tree() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    let without = |value: Option<&str>| {
+        let mut command = cloze(&["info", "--json"]);
+        value.map(|value| command.env("CLOZE_MODEL", value));
+        command.output().unwrap()
+    };
+    for value in [None, Some("")] {
+        if shipped.join("config.json").is_file() {
+            let own = objects(cloze(&["info", "--json", "--model"]).arg(&shipped).output().unwrap());
+            assert_eq!(objects(without(value)), own);
+        } else {
+            let complaint = refused(without(value), 2);
+            for way in ["--model DIR", "CLOZE_MODEL", shipped.to_str().unwrap()] {
+                assert!(complaint.contains(way), "{complaint}");
+            }
+        }
+    }
+    let help = printed(cloze(&["fill", "--help"]).output().unwrap());
+    assert!(help.contains("model in the source tree"), "{help}");
 }
 
 #[test]
@@ -342,9 +367,32 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn convert_writes_all_weights_in_one_type() {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("half");
+    let convert = |out: &Path, more: &[&str]| {
+        ask("convert", "pretraining", &[&["--dtype", "f16", "--out", out.to_str().unwrap()], more].concat())
+    };
+    let said = objects(convert(&out, &["--json"])).remove(0);
+    has_keys(&said, "out dtype parameters bytes");
+    assert_eq!((&said["dtype"], said["out"].as_str()), (&"f16".into(), out.to_str()));
+    assert_eq!(said["bytes"], fs::metadata(out.join("model.safetensors")).unwrap().len());
+    let about = |folder: &Path| objects(cloze(&["info", "--json", "--model"]).arg(folder).output().unwrap()).remove(0);
+    let (old, new) = (about(&folder("pretraining")), about(&out));
+    assert_eq!((&old["dtype"], &new["dtype"]), (&"f32".into(), &"f16".into()));
+    assert_eq!(old["heads_present"], new["heads_present"]);
+    let again = printed(convert(&out, &[]));
+    assert!(again.starts_with(&format!("model in {}: ", out.display())) && again.contains(" in f16, "), "{again}");
+
+    fs::write(place.path().join("mine"), "").unwrap();
+    assert!(refused(convert(place.path(), &[]), 1).contains("no model"));
+    let output = ask("convert", "pretraining", &["--dtype", "int8", "--out", "x"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn wrong_usage_is_status_2() {
     assert!(refused(ask("fill", "pretraining", &[]), 2).contains("no text"));
-    assert!(refused(cloze(&["fill", "a [MASK]"]).output().unwrap(), 2).contains("CLOZE_MODEL"));
     for arguments in [
         &["frobnicate"][..],
         &[],

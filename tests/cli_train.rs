@@ -199,20 +199,86 @@ fn every_task_learns_from_its_files() {
     }
 }
 
+/// Four documents, in which every word tells the next.
+fn text(place: &Place) -> String {
+    let sentence = ["the cat sees the bird .", "a big dog walks to the river .", "john eats .", "she was old ."];
+    let document = |number: usize| (0..12).map(|i| sentence[(i + number) % 4]).collect::<Vec<_>>().join("\n");
+    place.write("text.txt", &(0..4).map(document).collect::<Vec<_>>().join("\n\n"));
+    place.path("text.txt")
+}
+
+/// `cloze train` on text and `cloze pretrain --model` are one training, and `cloze eval` finds what that told last.
 #[test]
-fn what_cannot_be_learned_from_files_is_refused() {
+fn text_is_learned_and_evaluated() {
+    let place = Place::new();
+    let text = text(&place);
+    for (task, keys) in [
+        ("mlm", "loss perplexity mlm_loss mlm_accuracy"),
+        ("mlm+nsp", "loss perplexity mlm_loss mlm_accuracy nsp_loss nsp_accuracy"),
+    ] {
+        let learn = |verb: &str, from: &str, out: &str| {
+            let fixed = [from, &text, "--dev", &text, "--task", task, "--out", &place.path(out), "--lr", "3e-3"];
+            let lines = ["--lines", "sentences", "--max-tokens", "24", "--epochs", "2", "--json"];
+            objects(ask(verb, "pretraining", &[&fixed[..], &lines].concat()))
+        };
+        let (one, two) = (learn("train", "--train", "one"), learn("pretrain", "--corpus", "two"));
+        assert_eq!(place.bytes("one/model.safetensors"), place.bytes("two/model.safetensors"), "{task}");
+        let (one, two) = (one.last().unwrap(), two.last().unwrap());
+        has_keys(one, "best out");
+        assert_eq!(one["best"], two["best"]);
+
+        let eval = |more: &[&str]| {
+            let fixed = ["--task", task, "--data", &text, "--lines", "sentences", "--max-tokens", "24", "--json"];
+            let model = place.path("one");
+            objects(cloze(&["eval", "--model", &model]).args(fixed).args(more).output().unwrap()).remove(0)
+        };
+        let found = eval(&[]);
+        has_keys(&found["metrics"], keys);
+        let (value, best) = (found["metrics"]["loss"].as_f64().unwrap(), one["best"]["value"].as_f64().unwrap());
+        assert!((value - best).abs() <= 1e-9 * best, "{value}, the training said {best}");
+        assert_eq!(eval(&["--seed", "42"]), found);
+        assert_ne!(eval(&["--seed", "7"]), found);
+        assert_ne!(eval(&["--examples", "1"]), found);
+        assert_ne!(eval(&["--mask", "0.5"]), found);
+    }
+    let table = printed(ask("eval", "pretraining", &["--task", "mlm", "--data", &text]));
+    assert!(table.starts_with("4 documents of ") && table.contains("perplexity"), "{table}");
+}
+
+#[test]
+fn text_and_files_of_examples_are_not_mixed_up() {
+    let place = Place::new();
+    let (data, text, out) = (place.path("train.tsv"), text(&place), place.path("out"));
+    let train = |task: &str, data: &str, more: &[&str]| {
+        refused(ask("train", "pretraining", &[&["--task", task, "--train", data, "--out", &out], more].concat()), 2)
+    };
+    for more in [&["--labels", "a,b"][..], &["--format", "tsv"], &["--head", "x"], &["--label-smoothing", "0.1"]] {
+        assert!(train("mlm", &text, more).contains(&format!("{} does not go with --task mlm", more[0])));
+    }
+    let adapter = ["--trainable", "lora:2", "--adapter-out", &place.path("adapter")];
+    assert!(train("mlm+nsp", &text, &adapter).contains("--adapter-out"));
+    for more in [&["--mask", "0.2"][..], &["--lines", "sentences"], &["--same-masks"], &["--whole-words"]] {
+        assert!(train("classify", &data, more).contains(&format!("{} goes with --task mlm", more[0])));
+    }
+    let eval = |more: &[&str]| refused(ask("eval", "sequence", &[&["--data", &data], more].concat()), 2);
+    assert!(eval(&["--examples", "3"]).contains("--examples goes with --task mlm"));
+    assert!(eval(&["--task", "mlm", "--columns", "text=1"]).contains("--columns does not go with text"));
+    assert_eq!(place.names(), ["dev.tsv", "text.txt", "train.tsv"]);
+}
+
+#[test]
+fn what_is_not_learned_by_itself_is_refused() {
     let place = Place::new();
     let (data, out) = (place.path("train.tsv"), place.path("out"));
-    for task in ["mlm", "nsp", "mlm+nsp"] {
-        let complaint = refused(ask("train", "pretraining", &["--task", task, "--train", &data, "--out", &out]), 1);
-        assert!(
-            complaint.contains(&format!("--task {task}: ")) && complaint.contains("not implemented"),
-            "{complaint}"
-        );
-        assert!(refused(ask("eval", "pretraining", &["--task", task, "--data", &data]), 1).contains(task));
+    for (verb, from) in [("train", &["--train", &data, "--out", &out][..]), ("eval", &["--data", &data])] {
+        let complaint = refused(ask(verb, "pretraining", &[&["--task", "nsp"], from].concat()), 1);
+        assert!(complaint.contains("--task nsp: ") && complaint.contains("expected mlm+nsp"), "{complaint}");
     }
+    let text = text(&place);
+    let headless = refused(ask("eval", "bare", &["--task", "mlm", "--data", &text]), 1);
+    assert!(headless.contains("cls.predictions"), "{headless}");
     assert!(refused(ask("eval", "bare", &["--data", &data]), 1).contains("no classifier"));
-    assert_eq!(place.names(), ["dev.tsv", "train.tsv"]);
+    assert_eq!(place.names(), ["dev.tsv", "text.txt", "train.tsv"]);
 }
 
 #[test]

@@ -271,6 +271,8 @@ fn null_for_every_parameter_of_every_function() {
         cloze_trainer_save_adapter(t, null()) names "folder";
         cloze_model_save(null(), folder) names "model";
         cloze_model_save(m, null()) names "folder";
+        cloze_model_save_as(null(), folder, 0) names "model";
+        cloze_model_save_as(m, null(), 0) names "folder";
         cloze_model_adapt(null(), folder, null_mut()) names "model";
         cloze_model_adapt(m, null(), null_mut()) names "folder";
         cloze_model_adapt(m, folder, null_mut()) names "adapted";
@@ -366,6 +368,17 @@ fn inputs_that_contradict_themselves() {
     // SAFETY: NULL with a count of 0 is allowed.
     let status = unsafe { cloze_embed(model.0, null(), 0, null(), null_mut(), 0, &mut count, null_mut()) };
     assert_eq!((status, count), (CLOZE_OK, 0));
+}
+
+#[test]
+fn a_type_of_weights_that_is_none() {
+    let (model, place) = (Open::new("bare"), tempfile::tempdir().unwrap());
+    let folder = CString::new(place.path().join("out").to_str().unwrap()).unwrap();
+    let mut error = record();
+    // SAFETY: live locals.
+    let status = unsafe { cloze_model_save_as(model.0, folder.as_ptr(), 3, &mut error) };
+    assert_eq!((status, message(&error)), (CLOZE_INVALID_ARGUMENT, "dtype: 3, expected 0 to 2"));
+    assert!(!place.path().join("out").exists());
 }
 
 #[test]

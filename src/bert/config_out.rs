@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::config::{Architecture, Config, Problem};
+use crate::dtype::DType;
 use crate::error::{Error, Result};
 
 /// What a classifier's outputs mean.
@@ -15,11 +16,11 @@ pub struct Labels<'a> {
 }
 
 impl Config {
-    /// The text of a `config.json` for f32 weights that were written by the class `class` (`BertForMaskedLM`). What the
-    /// model was opened with stays, key by key, unless it is said anew here; labels stay where `labels` is `None`.
+    /// The text of a `config.json` for weights in `dtype` that were written by the class `class` (`BertForMaskedLM`). What
+    /// the model was opened with stays, key by key, unless it is said anew here; labels stay where `labels` is `None`.
     ///
     /// Fails with `InvalidArgument` when the class is none of this family, or there is no label.
-    pub fn to_json_for(&self, class: &str, labels: Option<Labels<'_>>) -> Result<String> {
+    pub fn to_json_for(&self, class: &str, labels: Option<Labels<'_>>, dtype: DType) -> Result<String> {
         let (family, model_type) = match self.architecture {
             Architecture::Bert => ("Bert", "bert"),
             Architecture::Albert => ("Albert", "albert"),
@@ -46,10 +47,10 @@ impl Config {
         // Older releases know `torch_dtype`, newer ones `dtype`.
         let old = config.contains_key("torch_dtype");
         if old {
-            config.insert("torch_dtype".into(), json!("float32"));
+            config.insert("torch_dtype".into(), json!(dtype.long_name()));
         }
         if !old || config.contains_key("dtype") {
-            config.insert("dtype".into(), json!("float32"));
+            config.insert("dtype".into(), json!(dtype.long_name()));
         }
         Ok(format!("{:#}\n", Value::Object(config)))
     }
@@ -88,8 +89,9 @@ mod tests {
         }));
         let labels = names(&["x", "é\"", "z"]);
         let problem = Some(Problem::MultiLabel);
-        let text =
-            config.to_json_for("BertForSequenceClassification", Some(Labels { names: &labels, problem })).unwrap();
+        let text = config
+            .to_json_for("BertForSequenceClassification", Some(Labels { names: &labels, problem }), DType::F32)
+            .unwrap();
         assert!(text.starts_with("{\n  \"house_style\": {") && text.ends_with("\n}\n"), "{text}");
         let written: Value = serde_json::from_str(&text).unwrap();
         let expected = json!({
@@ -106,7 +108,8 @@ mod tests {
     #[test]
     fn without_labels_the_old_ones_stay() {
         let config = parse(json!({"model_type": "albert", "num_labels": 5, "dtype": "bfloat16"}));
-        let written: Value = serde_json::from_str(&config.to_json_for("AlbertModel", None).unwrap()).unwrap();
+        let written: Value =
+            serde_json::from_str(&config.to_json_for("AlbertModel", None, DType::F32).unwrap()).unwrap();
         let expected =
             json!({"model_type": "albert", "num_labels": 5, "dtype": "float32", "architectures": ["AlbertModel"]});
         assert_eq!(written, expected);
@@ -117,18 +120,36 @@ mod tests {
         let labels = names(&["a"]);
         for problem in [None, Some(Problem::Regression), Some(Problem::SingleLabel), Some(Problem::MultiLabel)] {
             let labels = Labels { names: &labels, problem };
-            let text = parse(json!({})).to_json_for("BertForTokenClassification", Some(labels)).unwrap();
+            let text = parse(json!({})).to_json_for("BertForTokenClassification", Some(labels), DType::F32).unwrap();
             let config = Config::parse(text.as_bytes()).unwrap();
             assert_eq!((config.problem, config.dtype.as_deref()), (problem, Some("float32")));
         }
     }
 
+    /// Both spellings where both are there, the new one alone where there is none.
+    #[test]
+    fn the_type_of_the_weights_is_told() {
+        let both = json!({"torch_dtype": "float32", "dtype": "float32"});
+        for (given, keys) in [(both, &["dtype", "torch_dtype"][..]), (json!({"torch_dtype": "x"}), &["torch_dtype"])] {
+            for (dtype, name) in [(DType::F32, "float32"), (DType::F16, "float16"), (DType::Bf16, "bfloat16")] {
+                let text = parse(given.clone()).to_json_for("BertModel", None, dtype).unwrap();
+                let written: Value = serde_json::from_str(&text).unwrap();
+                let found: Vec<_> = ["dtype", "torch_dtype"].into_iter().filter(|key| written[*key] == name).collect();
+                assert_eq!(found, keys);
+            }
+        }
+        let text = parse(json!({})).to_json_for("BertModel", None, DType::F16).unwrap();
+        let written: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&written["dtype"], written.get("torch_dtype")), (&json!("float16"), None));
+    }
+
     #[test]
     fn another_family_and_no_labels_are_refused() {
         let config = parse(json!({}));
-        let error = config.to_json_for("AlbertModel", None).unwrap_err();
+        let error = config.to_json_for("AlbertModel", None, DType::F32).unwrap_err();
         assert_eq!((error.status(), error.message().contains("\"AlbertModel\"")), (Status::InvalidArgument, true));
-        let error = config.to_json_for("BertModel", Some(Labels { names: &[], problem: None })).unwrap_err();
+        let error =
+            config.to_json_for("BertModel", Some(Labels { names: &[], problem: None }), DType::F32).unwrap_err();
         assert_eq!((error.status(), error.message().contains("no label")), (Status::InvalidArgument, true));
     }
 }

@@ -5,9 +5,11 @@ use std::ffi::c_char;
 use super::guard::guard;
 use super::inputs::{CLOZE_NUL, index, model as opened, path_of, text as utf8};
 use super::model::hand_out;
+use super::options::choice;
 use super::outputs::{Text, Value};
 use super::trainer::exclusive;
 use super::{cloze_error, cloze_model, cloze_status, cloze_trainer};
+use crate::engine::DType;
 use crate::error::Error;
 
 #[unsafe(no_mangle)]
@@ -65,6 +67,28 @@ pub unsafe extern "C" fn cloze_model_save(
 ) -> cloze_status {
     // SAFETY: the header's promise.
     unsafe { guard(error, || opened(model)?.save(path_of("folder", folder)?)) }
+}
+
+pub const CLOZE_DTYPE_F32: u32 = 0;
+pub const CLOZE_DTYPE_F16: u32 = 1;
+pub const CLOZE_DTYPE_BF16: u32 = 2;
+
+const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cloze_model_save_as(
+    model: *const cloze_model,
+    folder: *const c_char,
+    dtype: u32,
+    error: *mut cloze_error,
+) -> cloze_status {
+    // SAFETY: the header's promise.
+    unsafe {
+        guard(error, || {
+            let (model, folder) = (opened(model)?, path_of("folder", folder)?);
+            model.save_as(folder, choice("dtype", dtype, &DTYPES)?)
+        })
+    }
 }
 
 #[unsafe(no_mangle)]

@@ -28,6 +28,7 @@ mod whitening;
 pub use crate::batch::Tokens;
 pub use crate::bert::Problem;
 pub use crate::device::Bytes;
+pub use crate::dtype::DType;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Entity, Method};

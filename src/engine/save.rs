@@ -29,14 +29,23 @@ impl Model {
     /// then still there.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let new = NewFolder::begin(folder)?;
-        self.inner.write(new.path())?;
+        self.inner.write(new.path(), None)?;
+        new.commit()
+    }
+
+    /// The same with every weight in `dtype`, rounded to the nearest; `config.json` tells it.
+    ///
+    /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number too large for `dtype`.
+    pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
+        let new = NewFolder::begin(folder)?;
+        self.inner.write(new.path(), Some(dtype))?;
         new.commit()
     }
 }
 
 impl Inner {
-    /// Writes the model's files into an empty folder.
-    pub(super) fn write(&self, folder: &Path) -> Result<()> {
+    /// Writes the model's files into an empty folder: weights in `dtype`, or each in its own type.
+    pub(super) fn write(&self, folder: &Path, dtype: Option<DType>) -> Result<()> {
         let class = self.class();
         // transformers gives a span head as many outputs as the folder has labels
         let ends = ["LABEL_0", "LABEL_1"].map(str::to_owned);
@@ -47,21 +56,22 @@ impl Inner {
             SPAN => Some(Labels { names: &ends, problem: None }),
             _ => None,
         };
-        let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels)?;
+        let told = dtype.unwrap_or(DType::F32);
+        let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels, told)?;
         write(&folder.join("config.json"), config.as_bytes())?;
         carried::copy(|name| self.source.read(name), "", Carry::Tokenizer, folder)?;
-        self.write_tensors(&folder.join("model.safetensors"), self.prefix())?;
+        self.write_tensors(&folder.join("model.safetensors"), self.prefix(), dtype)?;
         if let Some(sentence) = &*self.sentence {
-            self.write_pipeline(folder, sentence)?;
+            self.write_pipeline(folder, sentence, dtype)?;
         }
         for head in &self.heads {
-            write_head(&folder.join(FOLDER).join(&head.name), head, self.bert.config().architecture)?;
+            write_head(&folder.join(FOLDER).join(&head.name), head, self.bert.config().architecture, dtype)?;
         }
         Ok(())
     }
 
     /// The modules of sentence-transformers, with the encoder in the folder itself wherever it came from.
-    fn write_pipeline(&self, folder: &Path, sentence: &Sentence) -> Result<()> {
+    fn write_pipeline(&self, folder: &Path, sentence: &Sentence, dtype: Option<DType>) -> Result<()> {
         for (name, json) in sentence.files(self.bert.config().hidden)? {
             let path = folder.join(name);
             if let Some(parent) = path.parent() {
@@ -75,7 +85,7 @@ impl Inner {
                 let outputs: Vec<Output<'_>> =
                     dense.tensors("linear")?.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
                 let path = folder.join(stage.place(number)).join("model.safetensors");
-                save::write(&path, &outputs, &[("format", "pt")])?;
+                write_outputs(&path, outputs, dtype)?;
             }
         }
         Ok(())
@@ -113,7 +123,7 @@ impl Inner {
         }
     }
 
-    fn write_tensors(&self, path: &Path, prefix: &str) -> Result<()> {
+    fn write_tensors(&self, path: &Path, prefix: &str, dtype: Option<DType>) -> Result<()> {
         let mut changed = self.merged()?;
         for (name, tensor) in self.bert.tensors(&self.written())? {
             changed.entry(name).or_insert_with(|| Cow::Borrowed(values(tensor)).into());
@@ -138,7 +148,7 @@ impl Inner {
                 bytes: Cow::Borrowed(stored.mapped.bytes()),
             });
         }
-        save::write(path, &outputs, &[("format", "pt")])
+        write_outputs(path, outputs, dtype)
     }
 
     /// Parts that are written as they are now. A folder has labels for one head: of span head and classifier, the last.
@@ -230,7 +240,7 @@ pub(super) fn stored_shape(name: &str, tensor: &Tensor<Cpu>) -> Vec<usize> {
     if is_vector { vec![tensor.cols()] } else { vec![tensor.rows(), tensor.cols()] }
 }
 
-fn write_head(folder: &Path, head: &NamedHead, architecture: Architecture) -> Result<()> {
+fn write_head(folder: &Path, head: &NamedHead, architecture: Architecture, dtype: Option<DType>) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
     write(&folder.join(DESCRIPTION), format!("{:#}\n", head.description()).as_bytes())?;
     let mut tensors = head.dense.tensors(head.module())?;
@@ -238,12 +248,21 @@ fn write_head(folder: &Path, head: &NamedHead, architecture: Architecture) -> Re
         tensors.extend(pooler.tensors(adapter::pooler_module(architecture))?);
     }
     let outputs: Vec<Output<'_>> = tensors.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
-    save::write(&folder.join("model.safetensors"), &outputs, &[("format", "pt")])
+    write_outputs(&folder.join("model.safetensors"), outputs, dtype)
 }
 
 fn f32_output(name: String, tensor: &Tensor<Cpu>) -> Output<'_> {
     let (shape, bytes) = (stored_shape(&name, tensor), f32_bytes(values(tensor)));
     Output { key: name, dtype: DType::F32, shape, bytes }
+}
+
+/// A file of tensors in `dtype`, or each in its own type.
+fn write_outputs(path: &Path, outputs: Vec<Output<'_>>, dtype: Option<DType>) -> Result<()> {
+    let outputs = match dtype {
+        Some(dtype) => outputs.into_iter().map(|output| output.in_type(dtype)).collect::<Result<Vec<_>>>()?,
+        None => outputs,
+    };
+    save::write(path, &outputs, &[("format", "pt")])
 }
 
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! [`Weights`] is an index: it knows where each tensor lies and gives out [`Stored`] ranges of the mapped files, by
 //! canonical name. Opening reads headers only.
 
+mod convert;
 mod folder;
 mod header;
 mod map;

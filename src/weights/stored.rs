@@ -46,7 +46,8 @@ pub(super) fn first_non_finite(bytes: &[u8], dtype: DType, shape: &[usize]) -> O
     Some((coordinates(flat, shape), value))
 }
 
-fn values(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f32> + '_> {
+/// The elements as f32.
+pub(super) fn values(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f32> + '_> {
     match dtype {
         DType::F32 => Box::new(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
         DType::F16 => Box::new(bytes.chunks_exact(2).map(|b| Element::to_f32(f16::from_le_bytes([b[0], b[1]])))),
@@ -55,7 +56,7 @@ fn values(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f32> + '_> {
 }
 
 /// Row-major: the last coordinate runs fastest.
-fn coordinates(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+pub(super) fn coordinates(mut flat: usize, shape: &[usize]) -> Vec<usize> {
     let mut index = vec![0; shape.len()];
     for (i, dimension) in index.iter_mut().zip(shape).rev() {
         (*i, flat) = (flat % dimension, flat / dimension);

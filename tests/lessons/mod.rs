@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cloze::engine::{Every, Example, ExampleInput, Input, Kind, Objective, Schedule, Target, TrainOptions, Trainable};
+use cloze::engine::{
+    DType, Every, Example, ExampleInput, Input, Kind, Objective, Schedule, Target, TrainOptions, Trainable,
+};
 use serde_json::Value;
 
 use crate::built::path;
@@ -201,9 +203,28 @@ where
     let opened = library.open(&own).unwrap();
     assert_eq!(library.classify(&opened, &inputs()).unwrap(), answers);
 
+    // In another type: half as many bytes for the weights, and nearly the same answers.
+    for (dtype, name) in [(DType::F32, "float32"), (DType::F16, "float16"), (DType::Bf16, "bfloat16")] {
+        let place = folder.path().join(name);
+        library.save_model_as(&taught, &place, dtype).unwrap();
+        let config: Value = serde_json::from_slice(&fs::read(place.join("config.json")).unwrap()).unwrap();
+        assert_eq!(config["dtype"].as_str().or(config["torch_dtype"].as_str()), Some(name));
+        let found = library.classify(&library.open(&place).unwrap(), &inputs()).unwrap();
+        assert_eq!(found == answers, dtype == DType::F32, "{name}");
+    }
+    let size = |place: &str| fs::metadata(folder.path().join(place).join("model.safetensors")).unwrap().len() as f64;
+    assert!(size("float16") < 0.6 * size("float32") && size("bfloat16") < 0.6 * size("float32"));
+
     // A snapshot outlives its trainer and its model, and does not see what they do later.
     let zeros = vec![0.0; library.standing(&trainer).unwrap().parameters];
     library.set_parameters(&mut trainer, &zeros).unwrap();
+    // What the type cannot hold is refused, and nothing is written.
+    library.set_parameters(&mut trainer, &vec![1e6; zeros.len()]).unwrap();
+    let place = folder.path().join("too large");
+    let large = library.snapshot(&trainer).unwrap();
+    fails(library.save_model_as(&large, &place, DType::F16), 1, "tensor \"classifier.bias\": element [0] is 1e6");
+    assert!(!place.exists());
+    library.save_model_as(&large, &place, DType::Bf16).unwrap();
     drop((trainer, model));
     assert_eq!(library.classify(&taught, &inputs()).unwrap(), answers);
     // Over its own folder, which is mapped: renamed, not overwritten.

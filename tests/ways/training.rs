@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cloze::engine::{Example, Kind, Objective, TrainOptions};
+use cloze::engine::{DType, Example, Kind, Objective, TrainOptions};
 
 use super::{Answer, Library};
 
@@ -95,6 +95,7 @@ pub trait Learning: Library {
     fn save(&self, trainer: &Self::Trainer, folder: &Path) -> Answer<()>;
     fn save_adapter(&self, trainer: &Self::Trainer, folder: &Path) -> Answer<()>;
     fn save_model(&self, model: &Self::Model, folder: &Path) -> Answer<()>;
+    fn save_model_as(&self, model: &Self::Model, folder: &Path, dtype: DType) -> Answer<()>;
     fn adapt(&self, model: &Self::Model, folder: &Path) -> Answer<Self::Model>;
     fn use_head(&self, model: &Self::Model, name: &str) -> Answer<Self::Model>;
     fn heads(&self, model: &Self::Model) -> Vec<String>;

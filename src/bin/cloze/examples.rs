@@ -6,6 +6,8 @@ use clap::{Args, ValueEnum};
 use cloze::engine::{Column, Columns, Dataset, Format, Header, Kind, Objective};
 use cloze::error::{Error, Result};
 
+use crate::pretrain::Language;
+
 #[derive(Args)]
 pub struct FileArgs {
     /// Format of the files [default: what their extensions mean: .tsv .csv .jsonl .conll]
@@ -43,21 +45,20 @@ pub enum Task {
     Tag,
     /// Where in a context the answer to a question stands
     Answer,
-    /// Words for masked places
-    #[value(hide = true)] // refused by name, see `objective`
+    /// Words for masked places of plain text
     Mlm,
     /// Whether one text follows another
-    #[value(hide = true)]
+    #[value(hide = true)] // refused by name, see `objective`
     Nsp,
-    /// The last two together
-    #[value(name = "mlm+nsp", hide = true)]
+    /// Words for masked places, and whether one text follows another
+    #[value(name = "mlm+nsp")]
     MlmNsp,
 }
 
 impl Task {
     /// What the library calls it.
     ///
-    /// Fails with `Unsupported` for what cannot be learned from files of examples.
+    /// Fails with `Unsupported` for what is not learned by itself.
     pub fn objective(self) -> Result<Objective> {
         match self {
             Task::Classify => Ok(Objective::Classify),
@@ -65,11 +66,20 @@ impl Task {
             Task::Regress => Ok(Objective::Regress),
             Task::Tag => Ok(Objective::Tag),
             Task::Answer => Ok(Objective::Span),
-            Task::Mlm | Task::Nsp | Task::MlmNsp => Err(Error::unsupported(format!(
-                "--task {}: learning from plain text is not implemented; expected one of classify, multilabel, \
-                 regress, tag, answer",
-                self.name()
-            ))),
+            Task::Mlm => Ok(Objective::MaskedLm),
+            Task::MlmNsp => Ok(Objective::Pretraining),
+            Task::Nsp => Err(Error::unsupported(
+                "--task nsp: next sentences are not learned or evaluated without masked words, expected mlm+nsp",
+            )),
+        }
+    }
+
+    /// What it is of plain text, where it has no files of examples.
+    pub fn language(self) -> Option<Language> {
+        match self {
+            Task::Mlm => Some(Language::Mlm),
+            Task::MlmNsp => Some(Language::MlmNsp),
+            _ => None,
         }
     }
 
@@ -107,6 +117,15 @@ impl Task {
 }
 
 impl FileArgs {
+    /// An option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        match (self.format, &self.columns) {
+            (Some(_), _) => Some("--format"),
+            (_, Some(_)) => Some("--columns"),
+            _ => None,
+        }
+    }
+
     /// The examples of `file` for `task`.
     pub fn read(&self, file: &Path, task: Task) -> Result<Dataset> {
         let named = |name| match name {

@@ -5,6 +5,7 @@
 
 mod bench;
 mod classify;
+mod convert;
 mod embed;
 mod eval;
 mod examples;
@@ -35,7 +36,8 @@ use stop::Stop;
 /// Ask a BERT model: fill in blanks, score sentences, compare, embed, classify and tag text; and train it.
 ///
 /// The model is a folder as HuggingFace stores it: config.json, model.safetensors, and tokenizer.json or vocab.txt.
-/// Nothing is downloaded and nothing leaves this machine.
+/// Without --model it is the folder that CLOZE_MODEL names, else `model` in the source tree that the program was built
+/// from. Nothing is downloaded and nothing leaves this machine.
 #[derive(Parser)]
 #[command(name = "cloze", version, after_help = EXAMPLES)]
 struct Cli {
@@ -66,6 +68,7 @@ enum Verb {
     Train(Box<train::Train>),
     Pretrain(Box<pretrain::Pretrain>),
     Eval(eval::Eval),
+    Convert(convert::Convert),
     Bench(bench::Bench),
 }
 
@@ -82,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Train(verb) => verb.run(),
         Verb::Pretrain(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),
+        Verb::Convert(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
     };
     match result {

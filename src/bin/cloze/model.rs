@@ -1,6 +1,6 @@
 //! Which model, and how it is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cloze::engine::{Model, OpenOptions};
@@ -9,9 +9,12 @@ use crate::stop::Stop;
 
 const VARIABLE: &str = "CLOZE_MODEL";
 
+/// The model of the source tree that the program was built from.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/model");
+
 #[derive(Args)]
 pub struct ModelArgs {
-    /// Folder of the model [env: CLOZE_MODEL]
+    /// Folder of the model [env: CLOZE_MODEL] [default: model in the source tree of this program]
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 
@@ -21,17 +24,29 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// The folder: `--model`, else the environment's.
+    /// The folder: `--model`, else the environment's, else the source tree's.
     pub fn folder(&self) -> Result<PathBuf, Stop> {
         let given = self.model.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from));
         let given = given.filter(|folder| !folder.as_os_str().is_empty());
-        given.ok_or_else(|| Stop::usage(format!("no model: give --model DIR, or set {VARIABLE}")))
+        let found = given.or_else(|| Some(PathBuf::from(SHIPPED)).filter(|folder| is_model(folder)));
+        found.ok_or_else(|| {
+            Stop::usage(format!("no model: give --model DIR, or set {VARIABLE}; there is none in {SHIPPED}"))
+        })
+    }
+
+    /// Worker threads, if given.
+    pub fn threads(&self) -> Option<u16> {
+        self.threads
     }
 
     pub fn open(&self) -> Result<Model, Stop> {
         let options = OpenOptions { threads: self.threads.map_or(0, usize::from) };
         Ok(Model::open(&self.folder()?, &options)?)
     }
+}
+
+fn is_model(folder: &Path) -> bool {
+    folder.join("config.json").is_file()
 }
 
 /// Whether `token` continues a word: it has the prefix for that, or, in a vocabulary that marks what begins a word, no

@@ -1,14 +1,12 @@
 //! `cloze pretrain`: a language from plain text.
 
-mod start;
+pub mod start;
+pub mod text;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use cloze::engine::{
-    Corpus, FitEvent, FitRun, Fitted, Lines, MaskUnit, Model, Notice, Objective, Recipe, Renewal, TrainOptions,
-    Trainer, replace_file,
-};
+use cloze::engine::{Corpus, FitEvent, FitRun, Fitted, Model, Notice, Objective, TrainOptions, Trainer, replace_file};
 use cloze::error::Error;
 use serde_json::json;
 
@@ -20,6 +18,7 @@ use crate::train::options::{CheckpointArgs, CourseArgs, EvaluationArgs, MemoryAr
 use crate::train::places;
 use crate::train::watch::{Manner, Pace, Watch, lines};
 use start::StartArgs;
+use text::{DrawArgs, TextArgs};
 
 /// Pretrain a model on plain text, from nothing or from a folder
 ///
@@ -49,36 +48,42 @@ pub struct Pretrain {
 
     /// Folder for the trained model; replaces a model that is there, nothing else
     #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    pub out: PathBuf,
 
     /// Page with the curves and the metrics
     #[arg(long, value_name = "FILE.html")]
-    report: Option<PathBuf>,
+    pub report: Option<PathBuf>,
 
     /// What to learn
     #[arg(long, value_enum, default_value = "mlm+nsp")]
-    task: Language,
+    pub task: Language,
 
     #[command(flatten)]
-    start: StartArgs,
+    pub start: StartArgs,
+    /// Most tokens of an example, special ones included [default: what the model allows]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..), help_heading = "Text")]
+    pub max_tokens: Option<u32>,
+
     #[command(flatten)]
-    text: TextArgs,
+    pub text: TextArgs,
     #[command(flatten)]
-    course: CourseArgs,
+    pub draw: DrawArgs,
     #[command(flatten)]
-    evaluation: EvaluationArgs,
+    pub course: CourseArgs,
     #[command(flatten)]
-    memory: MemoryArgs,
+    pub evaluation: EvaluationArgs,
     #[command(flatten)]
-    checkpoints: CheckpointArgs,
+    pub memory: MemoryArgs,
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
 
     /// Print JSON, one object a line
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 
     /// Steps to a line of JSON
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..), requires = "json")]
-    log_every: u64,
+    pub log_every: u64,
 }
 
 /// What is learned of a language.
@@ -107,77 +112,6 @@ impl Language {
     }
 }
 
-/// How text becomes examples.
-#[derive(Args)]
-pub struct TextArgs {
-    /// What a line of text is
-    #[arg(long, value_enum, default_value = "paragraphs", help_heading = "Text")]
-    lines: LinesName,
-
-    /// Most tokens of an example, special ones included [default: what the model allows]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(5..), help_heading = "Text")]
-    max_tokens: Option<u32>,
-
-    /// Share of the tokens that are to be predicted [default: 0.15]
-    #[arg(long, value_name = "P", help_heading = "Text")]
-    mask: Option<f64>,
-
-    /// Mask whole words, not single tokens of them
-    #[arg(long, help_heading = "Text")]
-    whole_words: bool,
-
-    /// Take the same pairs and masks in every epoch, instead of drawing them anew
-    #[arg(long, help_heading = "Text")]
-    same_masks: bool,
-
-    /// Share of the examples that are made shorter [default: 0.1]
-    #[arg(long, value_name = "P", help_heading = "Text")]
-    short: Option<f64>,
-
-    /// Share of the pairs whose second text is from another document [default: 0.5]
-    #[arg(long, value_name = "P", help_heading = "Text")]
-    random_next: Option<f64>,
-
-    /// Most examples of --dev that are evaluated [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "dev", help_heading = "Evaluation")]
-    dev_examples: Option<u32>,
-}
-
-/// What a line of text is.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LinesName {
-    /// A paragraph of sentences
-    Paragraphs,
-    /// A sentence
-    Sentences,
-}
-
-impl TextArgs {
-    pub fn lines(&self) -> Lines {
-        match self.lines {
-            LinesName::Paragraphs => Lines::Paragraphs,
-            LinesName::Sentences => Lines::Sentences,
-        }
-    }
-
-    pub fn max_tokens(&self) -> usize {
-        self.max_tokens.map_or(0, |most| most as usize)
-    }
-
-    pub fn put(&self, options: &mut TrainOptions) {
-        let usual = Recipe::default();
-        options.max_tokens = self.max_tokens();
-        options.dev_examples = self.dev_examples.map_or(0, |most| most as usize);
-        options.pretraining = Recipe {
-            masked: self.mask.unwrap_or(usual.masked),
-            unit: if self.whole_words { MaskUnit::WholeWord } else { usual.unit },
-            short: self.short.unwrap_or(usual.short),
-            random_next: self.random_next.unwrap_or(usual.random_next),
-            renewal: if self.same_masks { Renewal::Never } else { usual.renewal },
-        };
-    }
-}
-
 impl Pretrain {
     pub fn run(&self) -> Done {
         let checkpoint = self.check_places()?;
@@ -187,7 +121,7 @@ impl Pretrain {
         };
         let cancel = interrupt::watched()?;
         let mut options = self.options()?;
-        let start = self.start.begin(&self.corpus, &self.text, self.task, options.seed, checkpoint.as_deref())?;
+        let start = self.start.begin(&self.corpus, self.text.lines(), &options, checkpoint.as_deref())?;
         start.trains.set(&mut options);
         let mut trainer = Trainer::new(&start.model, &options, None)?;
         if let Some(checkpoint) = &checkpoint {
@@ -230,10 +164,16 @@ impl Pretrain {
         self.checkpoints.begin()
     }
 
+    fn max_tokens(&self) -> usize {
+        self.max_tokens.map_or(0, |most| most as usize)
+    }
+
     fn options(&self) -> Result<TrainOptions, Stop> {
         let mut options = TrainOptions { objective: self.task.objective(), ..TrainOptions::default() };
         options.fresh_head = self.start.fresh_head;
+        options.max_tokens = self.max_tokens();
         self.text.put(&mut options);
+        self.draw.put(&mut options);
         self.course.put(&mut options)?;
         self.evaluation.put(&mut options);
         self.memory.put(&mut options);
@@ -242,7 +182,7 @@ impl Pretrain {
     }
 
     fn read(&self, model: &Model, path: &Path, what: &str, watch: &mut Watch) -> Result<Corpus, Error> {
-        let corpus = model.corpus(path, self.text.lines(), self.text.max_tokens())?;
+        let corpus = model.corpus(path, self.text.lines(), self.max_tokens())?;
         for Notice { place, message } in corpus.notices() {
             watch.say(format!("{place}: {message}"));
         }

@@ -1,5 +1,6 @@
 //! `cloze train`: a model learns from files of examples.
 
+mod language;
 pub mod options;
 pub mod places;
 pub mod values;
@@ -18,6 +19,7 @@ use crate::examples::{FileArgs, Task};
 use crate::interrupt;
 use crate::model::ModelArgs;
 use crate::output::{grouped, one_line};
+use crate::pretrain::text::{DrawArgs, TextArgs};
 use crate::report::Report;
 use crate::stop::{Done, Stop};
 use options::{CheckpointArgs, CourseArgs, EvaluationArgs, HeadArgs, LabelArgs, MemoryArgs};
@@ -28,7 +30,7 @@ pub use watch::{lines, object};
 /// Labels whose names are told before training.
 const SHOWN: usize = 6;
 
-/// Train a model on files of examples
+/// Train a model on files of examples, or on text
 ///
 /// Reads examples, trains, and writes a model folder that this program and transformers open. Defaults are those of
 /// HuggingFace's Trainer. Ctrl-C stops between two steps; checkpoints are kept.
@@ -38,8 +40,11 @@ Example:
   cloze train --model all-MiniLM-L6-v2 --task classify --train train.tsv --dev dev.tsv \\
     --trainable top:2 --lr 1e-4 --batch 32 --warmup 0.1 --out my-classifier --report report.html
 
+  cloze train --model bert-base-uncased --task mlm --train notes --dev held-out --epochs 3 --out adapted
+
 Files of examples: .tsv and .csv (text[, text_b], label; header optional), .jsonl (text, text_b, label or labels;
-  tokens, tags; question, context, answers), .conll (word and tag)
+  tokens, tags; question, context, answers), .conll (word and tag). Text, for mlm and mlm+nsp: a folder of .txt files, or
+  one file, as 'cloze pretrain' takes it
 
 JSON, a line each:
   step, epoch, loss, learning_rate   every --log-every steps and before each evaluation; loss is the mean since the last
@@ -53,12 +58,12 @@ pub struct Train {
     #[arg(long, value_enum)]
     task: Task,
 
-    /// Examples to learn from
-    #[arg(long, value_name = "FILE")]
+    /// Examples to learn from, or text
+    #[arg(long, value_name = "PATH")]
     train: PathBuf,
 
-    /// Examples to evaluate on
-    #[arg(long, value_name = "FILE")]
+    /// Examples to evaluate on, or text
+    #[arg(long, value_name = "PATH")]
     dev: Option<PathBuf>,
 
     /// Folder for the trained model; replaces a model that is there, nothing else
@@ -77,6 +82,10 @@ pub struct Train {
     files: FileArgs,
     #[command(flatten)]
     head: HeadArgs,
+    #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
+    draw: DrawArgs,
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
@@ -111,6 +120,10 @@ struct Job {
 impl Train {
     pub fn run(&self) -> Done {
         self.task.objective()?;
+        if let Some(language) = self.task.language() {
+            return self.pretraining(language)?.run();
+        }
+        self.check_examples()?;
         let checkpoint = self.check_places()?;
         let job = self.job()?;
         let mut trainer = Trainer::new(&job.model, &job.options, Some(&job.train))?;

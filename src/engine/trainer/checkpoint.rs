@@ -202,7 +202,7 @@ impl Writer {
         let inner = self.model.inner.with(learner.bert().share(), self.model.inner.changed.with(&self.scope));
         match &self.lora {
             Some(config) => inner.write_adapter(new.path(), config, &self.scope)?,
-            None => inner.write(new.path())?,
+            None => inner.write(new.path(), None)?,
         }
         self.write_moments(&new.path().join(MOMENTS), learner, optimizer)?;
         if let Some(best) = best.filter(|best| best.step() != position.step) {

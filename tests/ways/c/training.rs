@@ -5,7 +5,9 @@ use std::path::Path;
 use std::ptr::{null, null_mut};
 
 use cloze::capi::*;
-use cloze::engine::{Every, Example, ExampleInput, Input, Kind, Objective, Schedule, Target, TrainOptions, Trainable};
+use cloze::engine::{
+    DType, Every, Example, ExampleInput, Input, Kind, Objective, Schedule, Target, TrainOptions, Trainable,
+};
 use libloading::Library as Loaded;
 use serde_json::Value;
 
@@ -452,6 +454,18 @@ impl<'a> Learning for &'a C {
         let (folder, mut error) = (path_string(folder), record());
         let save = exported!(&self.library, cloze_model_save(_, _, _));
         let status = unsafe { save(model.model, folder.as_ptr(), &mut error) };
+        answer(status, &error, || ())
+    }
+
+    fn save_model_as(&self, model: &Handle<'a>, folder: &Path, dtype: DType) -> Answer<()> {
+        let (folder, mut error) = (path_string(folder), record());
+        let dtype = match dtype {
+            DType::F32 => CLOZE_DTYPE_F32,
+            DType::F16 => CLOZE_DTYPE_F16,
+            DType::Bf16 => CLOZE_DTYPE_BF16,
+        };
+        let save = exported!(&self.library, cloze_model_save_as(_, _, _, _));
+        let status = unsafe { save(model.model, folder.as_ptr(), dtype, &mut error) };
         answer(status, &error, || ())
     }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use cloze::engine::{
-    Cancel, Dataset, Example, FitEvent, FitRun, Kind, Metrics as Measured, Model, Objective, Run, TrainOptions, Trainer,
+    Cancel, DType, Dataset, Example, FitEvent, FitRun, Kind, Metrics as Measured, Model, Objective, Run, TrainOptions,
+    Trainer,
 };
 
 use super::{Rust, failure};
@@ -128,6 +129,10 @@ impl Learning for Rust {
 
     fn save_model(&self, model: &Model, folder: &Path) -> Answer<()> {
         model.save(folder).map_err(failure)
+    }
+
+    fn save_model_as(&self, model: &Model, folder: &Path, dtype: DType) -> Answer<()> {
+        model.save_as(folder, dtype).map_err(failure)
     }
 
     fn adapt(&self, model: &Model, folder: &Path) -> Answer<Model> {

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use clap::Args;
 use cloze::engine::{
-    Bytes, Casing, FreshOptions, Model, OpenOptions, VocabularyOptions, learn_vocabulary, tokenizer_files,
+    Bytes, Casing, FreshOptions, Lines, Model, OpenOptions, TrainOptions, VocabularyOptions, learn_vocabulary,
+    tokenizer_files,
 };
 use cloze::error::Error;
 use serde_json::{Value, json};
 
-use super::{Language, TextArgs};
 use crate::output::grouped;
 use crate::stop::Stop;
 use crate::train::values::{Trains, parse_trains};
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct StartArgs {
     /// Folder of a model to go on with; without, weights begin at random
     #[arg(long, value_name = "DIR", help_heading = "Start")]
@@ -81,6 +81,11 @@ pub struct Start {
 }
 
 impl StartArgs {
+    /// Going on with the model in `folder`.
+    pub fn with_model(folder: PathBuf, threads: Option<u16>, trainable: Trains, fresh_head: bool) -> Self {
+        Self { model: Some(folder), trainable: Some(trainable), fresh_head, threads, ..Self::default() }
+    }
+
     /// Whether training goes on with a model.
     pub fn is_model(&self) -> bool {
         self.model.is_some()
@@ -90,9 +95,8 @@ impl StartArgs {
     pub fn begin(
         &self,
         corpus: &Path,
-        text: &TextArgs,
-        task: Language,
-        seed: u64,
+        lines: Lines,
+        training: &TrainOptions,
         checkpoint: Option<&Path>,
     ) -> Result<Start, Stop> {
         let open = OpenOptions { threads: self.threads.map_or(0, usize::from) };
@@ -109,17 +113,17 @@ impl StartArgs {
                 let casing = if self.cased { Casing::Cased } else { Casing::Uncased };
                 let usual = VocabularyOptions::default();
                 let size = self.vocab_size.map_or(usual.size, |size| size as usize);
-                let files = learn_vocabulary(corpus, text.lines(), &VocabularyOptions { size, casing, ..usual })?;
+                let files = learn_vocabulary(corpus, lines, &VocabularyOptions { size, casing, ..usual })?;
                 notes.push(format!("a vocabulary of at most {} tokens learned", grouped(size as u64)));
                 files.into_iter().map(|(name, bytes)| (name, Arc::new(bytes) as Bytes)).collect()
             }
         };
         let config = match checkpoint {
             Some(folder) => read(&folder.join("config.json"))?,
-            None => self.config(&files, text.max_tokens())?.to_string().into_bytes(),
+            None => self.config(&files, training.max_tokens)?.to_string().into_bytes(),
         };
         let named: Vec<(&str, Bytes)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-        let options = FreshOptions { seed, objective: task.objective() };
+        let options = FreshOptions { seed: training.seed, objective: training.objective };
         let model = Model::fresh(&config, &named, &options, &open)?;
         Ok(Start { model, trains: Trains::All, notes })
     }

@@ -14,7 +14,7 @@ use super::places;
 use super::values::{EveryArg, Size, Trains, parse_every, parse_size, parse_trains, parse_weights};
 use super::watch::Watch;
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CourseArgs {
     /// Passes over the examples [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000), help_heading = "Course")]
@@ -94,7 +94,7 @@ pub struct LabelArgs {
 type Weights = Vec<(String, f32)>;
 
 /// Where a run that was ended goes on.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CheckpointArgs {
     /// Folder for checkpoints, from which a run goes on that was ended
     #[arg(long, value_name = "DIR", help_heading = "Checkpoints")]
@@ -191,7 +191,7 @@ pub struct HeadArgs {
     lora_targets: Vec<String>,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct EvaluationArgs {
     /// When the examples of --dev are evaluated: epoch, or every N steps [default: epoch]
     #[arg(long, value_name = "WHEN", value_parser = parse_every, requires = "dev", help_heading = "Evaluation")]
@@ -211,7 +211,7 @@ pub struct EvaluationArgs {
     no_keep_best: bool,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct MemoryArgs {
     /// Most memory beside the mapped weights: 300MB; what does not fit is refused [default: no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Memory")]
@@ -229,6 +229,26 @@ pub struct MemoryArgs {
 impl HeadArgs {
     pub fn trains(&self) -> Trains {
         self.trainable
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.fresh_head
+    }
+
+    pub fn max_tokens(&self) -> Option<u32> {
+        self.max_tokens
+    }
+
+    /// An option that was given, of those that only files of examples need.
+    pub fn given_for_labels(&self) -> Option<&'static str> {
+        let given = [
+            (!self.labels.is_empty(), "--labels"),
+            (self.head.is_some(), "--head"),
+            (self.lora_alpha.is_some(), "--lora-alpha"),
+            (self.lora_dropout.is_some(), "--lora-dropout"),
+            (!self.lora_targets.is_empty(), "--lora-targets"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
     }
 
     fn put(&self, options: &mut TrainOptions) -> Result<(), Stop> {
@@ -281,6 +301,15 @@ impl CourseArgs {
 }
 
 impl LabelArgs {
+    /// An option that was given.
+    pub fn given(&self) -> Option<&'static str> {
+        match (self.label_smoothing, &self.class_weights) {
+            (Some(_), _) => Some("--label-smoothing"),
+            (_, Some(_)) => Some("--class-weights"),
+            _ => None,
+        }
+    }
+
     /// The weights by the numbers of the labels, which are those given or else those of `train`.
     fn weights(&self, labels: &[String], train: &Dataset) -> Result<Vec<f32>, Stop> {
         let Some(given) = &self.class_weights else { return Ok(Vec::new()) };

@@ -1,0 +1,124 @@
+//! The model that comes with the source tree: it opens, and knows what its card claims of it. Lower bounds, with room for
+//! another instruction set; `tests/shipped/measure.py` measures in full.
+
+#![allow(clippy::unwrap_used)] // a test may panic
+
+mod oracle;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cloze::engine::{FillOptions, Input, Lines, Model, Objective, OpenOptions, Run, ScoreOptions, TrainOptions};
+use cloze::engine::{Task, TextOptions};
+use oracle::{absent, shared};
+use serde_json::Value;
+
+/// One of so many novels in sorted order is held out of training.
+const HELD_OUT: usize = 25;
+/// Held-out examples that are judged. Of 400, an accuracy has a standard error of 2 points.
+const EXAMPLES: usize = 400;
+/// Pairs of each BLiMP file that are judged.
+const PAIRS: usize = 25;
+/// Bytes that the folder may have in the repository.
+const LARGEST: u64 = 15_000_000;
+
+fn model() -> Option<(PathBuf, Model)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
+    if !folder.join("config.json").exists() {
+        absent("model", &format!("{} is not there", folder.display()));
+        return None;
+    }
+    let model = Model::open(&folder, &OpenOptions::default()).unwrap();
+    Some((folder, model))
+}
+
+#[test]
+fn the_folder_is_whole_and_small() {
+    let Some((folder, model)) = model() else { return };
+    let info = model.info();
+    assert!(info.missing.is_empty(), "{:?}", info.missing);
+    assert!(info.dtype == "f16" || info.dtype == "bf16", "{}", info.dtype);
+    assert_eq!((info.hidden, info.layers, info.max_tokens), (256, 4, 128));
+    for task in [Task::Fill, Task::Score, Task::NextSentence, Task::Embed] {
+        assert!(info.tasks.contains(&task), "{task:?}");
+    }
+    let sizes = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    assert!(sizes.sum::<u64>() <= LARGEST);
+    assert!(fs::read_to_string(folder.join("README.md")).unwrap().starts_with("---\n"), "no model card");
+}
+
+/// What is common in the prose that it has read, and cannot be told from the commonest words alone.
+#[test]
+fn blanks_are_filled_with_sense() {
+    let Some((_, model)) = model() else { return };
+    let mut wrong = Vec::new();
+    for (text, expected) in [
+        ("She opened the [MASK] and looked out.", &["window", "door"][..]),
+        ("He knocked at the [MASK].", &["door", "window", "gate"]),
+        ("He shook his [MASK] and said nothing.", &["head"]),
+        ("She burst into [MASK].", &["tears"]),
+        ("They sat down to [MASK].", &["dinner", "supper", "breakfast", "tea"]),
+        ("He took off his [MASK] and bowed.", &["hat", "coat", "cap"]),
+        ("They have been married for twenty [MASK].", &["years"]),
+        ("\"I do not [MASK] what you mean,\" she said.", &["know", "understand", "see"]),
+        ("She [MASK] not know what to say.", &["did", "could", "does"]),
+        ("He was one of [MASK] best men in the world.", &["the", "my", "our"]),
+        ("They [MASK] going to London.", &["were", "are"]),
+    ] {
+        let encoded = model.encode(&[Input::Text(text)], Task::Fill, &TextOptions::default()).unwrap();
+        let mask = model.fill(&encoded, &FillOptions::default(), Run::default()).unwrap().remove(0).remove(0);
+        let found: Vec<&str> = mask.candidates.iter().map(|word| model.token(word.id).unwrap()).collect();
+        eprintln!("{text}  {}", found.join(" "));
+        if !expected.iter().any(|word| found.contains(word)) {
+            wrong.push(format!("{text}  {found:?}, expected one of {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn held_out_novels_are_read() {
+    let (Some((_, model)), Some(novels)) = (model(), shared("data/novels")) else { return };
+    let mut files: Vec<PathBuf> = fs::read_dir(novels).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
+    files.sort();
+    let place = tempfile::tempdir().unwrap();
+    for file in files.iter().step_by(HELD_OUT) {
+        // the first examples are those that are judged: of each novel as much as they need and more
+        let text = fs::read_to_string(file).unwrap();
+        let mut end = text.len().min(200_000);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        fs::write(place.path().join(file.file_name().unwrap()), &text[..end]).unwrap();
+    }
+    let corpus = model.corpus(place.path(), Lines::Paragraphs, 0).unwrap();
+    let options = TrainOptions { dev_examples: EXAMPLES, ..TrainOptions::default() };
+    let metrics = model.evaluate_corpus(Objective::Pretraining, &corpus, &options, Run::default()).unwrap().metrics;
+    for (name, value) in metrics.iter() {
+        eprintln!("{name} {value:.4}");
+    }
+    assert!(metrics.get("nsp_accuracy").unwrap() > 0.75);
+}
+
+/// Chance is 0.5; of 850 pairs, 0.55 is three standard errors above it.
+#[test]
+fn acceptable_sentences_are_likelier() {
+    let (Some((_, model)), Some(pairs)) = (model(), shared("data/blimp")) else { return };
+    let mut files: Vec<PathBuf> = fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    let (mut right, mut all) = (0, 0);
+    for file in files {
+        let text = fs::read_to_string(file).unwrap();
+        let pairs: Vec<Value> = text.lines().take(PAIRS).map(|line| serde_json::from_str(line).unwrap()).collect();
+        let sentences = pairs.iter().flat_map(|pair| [&pair["sentence_good"], &pair["sentence_bad"]]);
+        let inputs: Vec<Input<'_>> = sentences.map(|sentence| Input::Text(sentence.as_str().unwrap())).collect();
+        let encoded = model.encode(&inputs, Task::Score, &TextOptions::default()).unwrap();
+        let scores = model.score(&encoded, &ScoreOptions::default(), Run::default()).unwrap();
+        right += scores.chunks(2).filter(|pair| pair[0].total > pair[1].total).count();
+        all += pairs.len();
+    }
+    let accuracy = right as f64 / all as f64;
+    eprintln!("BLiMP, first {PAIRS} pairs of each file: {right} of {all}, {accuracy:.3}");
+    assert!(accuracy >= 0.55, "{accuracy}");
+}
