@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod carried;
 pub mod config;
 pub mod config_out;
+mod decoder;
 mod encoder;
 mod head_training;
 mod heads;
@@ -18,6 +19,7 @@ mod trainable;
 
 pub use adapter::Adapter;
 pub use config::{Architecture, Config, Position, Problem};
+pub use decoder::{Asked, Cache, Part};
 pub use encoder::{Encoder, EncoderGradients, Keep, See, Start, Trace};
 pub use head_training::{DenseTrace, MaskedLmTrace, PoolerTrace};
 pub use heads::{Head, Heads, MaskedLm};
@@ -31,6 +33,7 @@ use crate::batch::{Batch, Selection};
 use crate::device::{Device, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
+pub use crate::ops::attention::Direction;
 use crate::ops::{Ops, linear};
 use crate::weights::Weights;
 
