@@ -16,6 +16,7 @@ mod adapters;
 mod answers;
 mod evaluate;
 mod files;
+mod generate;
 mod heads;
 mod info;
 mod input;
@@ -24,11 +25,11 @@ mod trainer;
 mod whitening;
 
 pub use crate::batch::Tokens;
-pub use crate::bert::Problem;
+pub use crate::bert::{Direction, Problem};
 pub use crate::device::Bytes;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
-pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
+pub use crate::tasks::{Aggregation, Candidate, Ending, Entity, NewToken, Sampling};
 pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
 pub use crate::train::closed_form::ClosedForm;
 pub use crate::train::examples::{Dataset, Example, Source as ExampleInput, Target};
@@ -42,10 +43,11 @@ pub use crate::train::objective::Objective;
 pub use crate::train::schedule::Schedule;
 pub use crate::weights::{NewFolder, Report, StoredFile, replace_file};
 pub use answers::{
-    EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
+    EmbedOptions, FillOptions, Mask, Method, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
     perplexity_of,
 };
 pub use evaluate::Evaluation;
+pub use generate::{Continuation, GenerateOptions};
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
 pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, Solved, TrainOptions, Trainable, Trainer};
