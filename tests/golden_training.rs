@@ -172,7 +172,7 @@ fn accumulate(case: &Case, cpu: &Cpu, passes: Passes) -> (f64, BTreeMap<String, 
     let items = case.items(&case.json["batch"]);
     let list: Vec<&Item> = items.iter().collect();
     let numbers: Vec<usize> = (0..list.len()).collect();
-    let loss = learner.accumulate(cpu, &list, &numbers, &mut none(), None).unwrap();
+    let loss = learner.accumulate(cpu, &list, &numbers, &mut none(), None).unwrap().loss;
     (loss, gradients(&mut learner))
 }
 
@@ -258,7 +258,7 @@ fn curve(name: &str) {
             let what = format!("{name} {isa:?} step {step}");
             let items: Vec<&Item> = batches[step % batches.len()].iter().collect();
             let numbers: Vec<usize> = (0..items.len()).collect();
-            let loss = learner.accumulate(&cpu, &items, &numbers, &mut none(), None).unwrap();
+            let loss = learner.accumulate(&cpu, &items, &numbers, &mut none(), None).unwrap().loss;
             let rate = number("learning_rate") * Schedule::Linear.factor(step as u64, warmup, steps);
             assert!((rate - golden["learning_rate"].as_f64().unwrap()).abs() < 1e-12, "{what}: rate {rate}");
             let norm = optimizer.apply(&cpu, &mut learner, rate as f32, 1).unwrap();

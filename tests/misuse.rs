@@ -651,7 +651,7 @@ fn train_options_that_mean_nothing() {
         (cloze_train_options { layers: 1, ..usual() }, "cloze_train_options.layers: 1"),
         (cloze_train_options { trainable: CLOZE_TRAINABLE_TOP, ..usual() }, "the top 0 layers"),
         (cloze_train_options { trainable: CLOZE_TRAINABLE_TOP, layers: 3, ..usual() }, "the top 3 layers of 2"),
-        (cloze_train_options { switches: 33, ..usual() }, "cloze_train_options.switches: unknown bits 0x20 in 0x21"),
+        (cloze_train_options { switches: 129, ..usual() }, "cloze_train_options.switches: unknown bits 0x80 in 0x81"),
         (cloze_train_options { order: 3, ..usual() }, "cloze_train_options.order: 3, expected 0 to 2"),
         (cloze_train_options { schedule: 99, ..usual() }, "cloze_train_options.schedule: 99, expected 0 to"),
         (cloze_train_options { learning_rate: -1.0, ..usual() }, "learning_rate: -1"),

@@ -3,15 +3,13 @@
 use crate::device::{Device, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
-use crate::ops::linear::{Linear, Weight};
-use crate::ops::{Accumulate, Ops, activation, dropout, layer_norm, linear, lora};
+use crate::ops::{Accumulate, Ops, activation, dropout, linear, lora};
 
 use super::Bert;
-use super::heads::MaskedLm;
 use super::noise::{Noise, Site};
 use super::parameters::Dense;
 use super::scope::{Gradients, HeadPart};
-use super::trainable::{of_dense, of_norm, of_weight};
+use super::trainable::of_dense;
 
 /// What pooling leaves for its backward.
 pub struct PoolerTrace<D: Device> {
@@ -26,17 +24,6 @@ pub struct PoolerTrace<D: Device> {
 pub struct DenseTrace<D: Device> {
     /// `[R, H]`: what the head read, after dropout.
     x: Tensor<D>,
-}
-
-/// What the masked-LM head leaves for its backward.
-pub struct MaskedLmTrace<D: Device> {
-    /// `[R, H]`
-    hidden: Tensor<D>,
-    /// `[R, E]`: before the activation.
-    before: Tensor<D>,
-    norm: layer_norm::Saved<D>,
-    /// `[R, E]`: what the decoder read.
-    normal: Tensor<D>,
 }
 
 impl<D: Ops> Bert<D> {
@@ -133,60 +120,6 @@ impl<D: Ops> Bert<D> {
             dropout::apply(device, &mask, &mut dx)?;
         }
         Ok(dx)
-    }
-
-    /// Logits `[R, V]` of masked rows `[R, H]`.
-    pub fn masked_lm_saving(&self, device: &D, hidden: Tensor<D>) -> Result<(Tensor<D>, MaskedLmTrace<D>)> {
-        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
-        let new = || Tensor::new(device, 0, 0);
-        let (mut before, mut activated, mut normal, mut logits) = (new()?, new()?, new()?, new()?);
-        linear::forward(device, &hidden, &[head.transform.linear()], Activation::Identity, &mut before)?;
-        activation::forward(device, &before, head.activation, &mut activated)?;
-        let norm = layer_norm::forward_saving(device, &activated, None, &head.norm.affine(), &mut normal)?;
-        linear::forward(device, &normal, &[self.decoder(head)], Activation::Identity, &mut logits)?;
-        Ok((logits, MaskedLmTrace { hidden, before, norm, normal }))
-    }
-
-    /// From the gradient of the logits to that of the rows. A tied decoder's gradient goes to the word embeddings, where
-    /// those train.
-    pub fn masked_lm_backward(
-        &self,
-        device: &D,
-        trace: &MaskedLmTrace<D>,
-        dlogits: &Tensor<D>,
-        gradients: &mut Gradients<D>,
-    ) -> Result<Tensor<D>> {
-        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
-        let Gradients { masked_lm, encoder, .. } = gradients;
-        let (weight, bias, transform, norm) = match masked_lm {
-            None => (None, None, None, None),
-            Some(into) => {
-                let own = into.decoder.as_mut().map(of_weight).transpose()?;
-                (own, Some(Accumulate(&mut into.bias)), Some(&mut into.transform), Some(&mut into.norm))
-            }
-        };
-        let tied = head.decoder.is_none();
-        let weight = match (tied, &mut encoder.embeddings) {
-            (true, Some(embeddings)) => Some(of_weight(&mut embeddings.word)?),
-            (true, None) => None,
-            (false, _) => weight,
-        };
-        let decoder = [self.decoder(head)];
-        let into = vec![linear::Gradients { weight, bias }];
-        linear::backward_parameters(device, &trace.normal, dlogits, &decoder, into)?;
-        let (mut d, mut dx) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
-        linear::backward_input(device, dlogits, &decoder, &mut d)?;
-        layer_norm::backward(device, &trace.norm, &head.norm.affine(), &d, of_norm(norm), &mut dx)?;
-        activation::backward(device, &trace.before, head.activation, &mut dx)?;
-        let layers = [head.transform.linear()];
-        linear::backward_parameters(device, &trace.hidden, &dx, &layers, vec![of_dense(transform)?])?;
-        linear::backward_input(device, &dx, &layers, &mut d)?;
-        Ok(d)
-    }
-
-    fn decoder<'a>(&'a self, head: &'a MaskedLm<D>) -> Linear<'a, D> {
-        let words: &Weight<D> = &self.encoder.embeddings().word;
-        Linear { weight: head.decoder.as_ref().unwrap_or(words), bias: Some(&head.bias) }
     }
 }
 

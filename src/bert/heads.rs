@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::device::{Device, Tensor};
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::ops::activation::Activation;
-use crate::ops::linear::{Linear, Weight};
-use crate::ops::{Ops, layer_norm, linear};
+use crate::ops::Ops;
 
 use super::adapter::pooler_module;
 use super::config::{Architecture, Config};
-use super::parameters::{Dense, Loader, Norm};
+use super::masked_lm::MaskedLm;
+use super::parameters::{Dense, Loader};
 use super::scope::HeadPart;
 
 /// A head, or why the checkpoint does not hold it: the first tensor that is missing.
@@ -33,28 +32,6 @@ pub struct Heads<D: Device> {
     pub token: Head<Arc<Dense<D>>>,
     /// First and last token of an answer.
     pub span: Head<Arc<Dense<D>>>,
-}
-
-/// The masked-LM head: logits = decoder · LN(act(dense · h)) + bias.
-pub struct MaskedLm<D: Device> {
-    /// H → E
-    pub(super) transform: Dense<D>,
-    pub(super) norm: Norm<D>,
-    /// `[V, E]`, unless it is the word embeddings.
-    pub(super) decoder: Option<Weight<D>>,
-    /// `[1, V]`
-    pub(super) bias: Tensor<D>,
-    pub(super) activation: Activation,
-    pub(super) names: MaskedLmNames,
-}
-
-/// Canonical names of the head's tensors.
-#[derive(Clone)]
-pub(super) struct MaskedLmNames {
-    pub transform: &'static str,
-    pub norm: &'static str,
-    pub decoder: &'static str,
-    pub bias: String,
 }
 
 impl<D: Ops> Heads<D> {
@@ -130,46 +107,6 @@ fn assign_classifier<D: Device>(
         Err(missing) => (Err(missing.clone()), Err(missing)),
         Ok(dense) if of_tokens => (other("sequence", "tokens"), Ok(dense)),
         Ok(dense) => (Ok(dense), other("token", "sequences")),
-    }
-}
-
-impl<D: Ops> MaskedLm<D> {
-    fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
-        let (transform, norm, root) = match config.architecture {
-            Architecture::Bert => {
-                ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions")
-            }
-            Architecture::Albert => ("predictions.dense", "predictions.LayerNorm", "predictions"),
-        };
-        let (width, tied) = (config.embedding, config.tie_word_embeddings);
-        let (own, alias) = (format!("{root}.bias"), format!("{root}.decoder.bias"));
-        // Tied models keep the bias under the head's own name; untied ones compute with the decoder's.
-        let order = if tied { [own, alias] } else { [alias, own] };
-        let decoder = match config.architecture {
-            Architecture::Bert => "cls.predictions.decoder.weight",
-            Architecture::Albert => "predictions.decoder.weight",
-        };
-        let bias = order.iter().find(|name| loader.weights.contains(name)).unwrap_or(&order[0]);
-        Ok(Self {
-            transform: loader.dense(transform, config.hidden, width)?,
-            norm: loader.norm(norm, width, config.norm_eps)?,
-            bias: loader.vector(bias, config.vocabulary)?,
-            decoder: match tied {
-                true => None,
-                false => Some(loader.weight(decoder, config.vocabulary, width)?),
-            },
-            activation: config.activation,
-            names: MaskedLmNames { transform, norm, decoder, bias: bias.clone() },
-        })
-    }
-
-    /// Logits `[R, V]` of hidden states `[R, H]`. `words` are the word embeddings.
-    pub fn logits(&self, device: &D, hidden: &Tensor<D>, words: &Weight<D>, logits: &mut Tensor<D>) -> Result<()> {
-        let (mut transformed, mut normal) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
-        linear::forward(device, hidden, &[self.transform.linear()], self.activation, &mut transformed)?;
-        layer_norm::forward(device, &transformed, None, &self.norm.affine(), &mut normal)?;
-        let decoder = Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias) };
-        linear::forward(device, &normal, &[decoder], Activation::Identity, logits)
     }
 }
 

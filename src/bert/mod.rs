@@ -8,8 +8,10 @@ mod decoder;
 mod encoder;
 mod head_training;
 mod heads;
+pub mod init;
 mod keys;
 mod layer;
+mod masked_lm;
 mod noise;
 mod parameters;
 pub mod peft;
@@ -17,12 +19,14 @@ mod scope;
 pub mod sentence;
 mod trainable;
 
-pub use adapter::Adapter;
+pub use adapter::{Adapter, pooler_module};
 pub use config::{Architecture, Config, Position, Problem};
 pub use decoder::{Asked, Cache, Part};
 pub use encoder::{Encoder, EncoderGradients, Keep, See, Start, Trace};
-pub use head_training::{DenseTrace, MaskedLmTrace, PoolerTrace};
-pub use heads::{Head, Heads, MaskedLm};
+pub use head_training::{DenseTrace, PoolerTrace};
+pub use heads::{Head, Heads};
+pub use init::Fresh;
+pub use masked_lm::MaskedLm;
 pub use noise::{Noise, Site};
 pub use parameters::{Bias, Dense, Embeddings, Layer, Loader};
 pub use scope::{Gradients, HeadPart, Scope};
@@ -47,7 +51,12 @@ pub struct Bert<D: Device> {
 impl<D: Ops> Bert<D> {
     /// Takes from `weights` the encoder, which must be complete, and every head that is.
     pub fn load(device: &D, config: Config, weights: &mut Weights) -> Result<Self> {
-        let mut loader = Loader { device, weights };
+        Self::load_or_make(device, config, weights, None)
+    }
+
+    /// The same, making what `fresh` gives leave to where the checkpoint lacks it.
+    pub fn load_or_make(device: &D, config: Config, weights: &mut Weights, fresh: Option<&mut Fresh>) -> Result<Self> {
+        let mut loader = Loader { device, weights, fresh };
         Ok(Self { encoder: Encoder::load(&mut loader, &config)?, heads: Heads::load(&mut loader, &config)?, config })
     }
 
@@ -64,12 +73,6 @@ impl<D: Ops> Bert<D> {
     /// The heads.
     pub fn heads(&self) -> &Heads<D> {
         &self.heads
-    }
-
-    /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
-    pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
-        let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
-        head.logits(device, hidden, &self.encoder.embeddings().word, logits)
     }
 
     /// Pooler output `[S, H]` = tanh(dense · h) of every sequence's first row.

@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
 use crate::ops::linear::{Linear, Weight};
-use crate::weights::Weights;
+use crate::weights::{Stored, Weights};
 
 use super::config::{Architecture, Config, Position};
+use super::init::Fresh;
 
 /// A linear layer: `weight` `[out, in]`, `bias` `[1, out]`.
 pub struct Dense<D: Device> {
@@ -100,12 +101,16 @@ pub struct Loader<'a, D: Device> {
     pub device: &'a D,
     /// Where they come from.
     pub weights: &'a mut Weights,
+    /// What is made where they do not hold it.
+    pub fresh: Option<&'a mut Fresh>,
 }
 
 impl<D: Device> Loader<'_, D> {
     /// `name` as a matrix in its storage type, in place where the device can.
     pub fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight<D>> {
-        let stored = self.weights.take(name, &[rows, cols])?;
+        let Some(stored) = self.stored(name, &[rows, cols])? else {
+            return Ok(Weight::F32(self.made(name, rows, cols)?));
+        };
         Ok(match stored.dtype {
             DType::F32 => Weight::F32(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
             DType::F16 => Weight::F16(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
@@ -124,10 +129,26 @@ impl<D: Device> Loader<'_, D> {
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize], rows: usize, cols: usize) -> Result<Tensor<D>> {
-        let stored = self.weights.take(name, shape)?;
+        let Some(stored) = self.stored(name, shape)? else { return self.made(name, rows, cols) };
         match stored.dtype {
             DType::F32 => Tensor::from_mapped(self.device, &stored.mapped, rows, cols),
             _ => Tensor::from_host(self.device, &stored.to_f32(), rows, cols),
+        }
+    }
+
+    /// The tensor of the checkpoint; `None` where it is not there and there is leave to make some.
+    fn stored(&mut self, name: &str, shape: &[usize]) -> Result<Option<Stored>> {
+        match self.weights.contains(name) || self.fresh.is_none() {
+            true => self.weights.take(name, shape).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A new tensor, where there is leave to make this one.
+    fn made(&mut self, name: &str, rows: usize, cols: usize) -> Result<Tensor<D>> {
+        match self.fresh.as_mut().and_then(|fresh| fresh.make(name, rows, cols)) {
+            Some(numbers) => Tensor::from_host(self.device, &numbers, rows, cols),
+            None => Err(self.weights.lacks(name)),
         }
     }
 

@@ -9,7 +9,8 @@ use crate::ops::linear::Weight;
 
 use super::adapter::{self, Adapter, pooler_module};
 use super::encoder::EncoderGradients;
-use super::heads::{Head, MaskedLm};
+use super::heads::Head;
+use super::masked_lm::MaskedLm;
 use super::parameters::Dense;
 use super::trainable::{Content, Named};
 use super::{Bert, Config};

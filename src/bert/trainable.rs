@@ -8,7 +8,7 @@ use crate::ops::linear::{self, Weight};
 use crate::ops::{Accumulate, layer_norm};
 
 use super::config::Architecture;
-use super::heads::MaskedLm;
+use super::masked_lm::MaskedLm;
 use super::parameters::{Dense, Embeddings, Layer, LayerNames, Norm};
 
 /// What a copy of parameters holds.

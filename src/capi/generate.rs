@@ -1,4 +1,4 @@
-//! 18  Generate
+//! 19  Generate
 
 use std::ffi::{c_int, c_void};
 

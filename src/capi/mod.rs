@@ -24,6 +24,7 @@ mod outputs;
 
 mod cancel;
 mod classify;
+mod corpus;
 mod dataset;
 mod embed;
 mod evaluate;
@@ -44,6 +45,7 @@ mod version;
 
 pub use cancel::*;
 pub use classify::*;
+pub use corpus::*;
 pub use dataset::*;
 pub use embed::*;
 pub use evaluate::*;

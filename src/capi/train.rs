@@ -4,7 +4,7 @@ use std::ffi::c_char;
 
 use super::inputs::{array, c_strings, index, optional_string, path_of};
 use super::options::{Sized32, choice, read};
-use crate::engine::{Every, LoraOptions, Objective, Schedule, TrainOptions, Trainable};
+use crate::engine::{Every, LoraOptions, MaskUnit, Objective, Recipe, Renewal, Schedule, TrainOptions, Trainable};
 use crate::error::{Error, Result};
 
 pub const CLOZE_OBJECTIVE_CLASSIFY: u32 = 1;
@@ -14,9 +14,10 @@ pub const CLOZE_OBJECTIVE_TAG: u32 = 4;
 pub const CLOZE_OBJECTIVE_ANSWER: u32 = 5;
 pub const CLOZE_OBJECTIVE_MASKED_LM: u32 = 6;
 pub const CLOZE_OBJECTIVE_NEXT_SENTENCE: u32 = 7;
+pub const CLOZE_OBJECTIVE_PRETRAINING: u32 = 8;
 
 /// By their numbers in C; 0 is what the call says.
-pub(super) const OBJECTIVES: [Option<Objective>; 8] = [
+pub(super) const OBJECTIVES: [Option<Objective>; 9] = [
     None,
     Some(Objective::Classify),
     Some(Objective::MultiLabel),
@@ -25,6 +26,7 @@ pub(super) const OBJECTIVES: [Option<Objective>; 8] = [
     Some(Objective::Span),
     Some(Objective::MaskedLm),
     Some(Objective::NextSentence),
+    Some(Objective::Pretraining),
 ];
 
 pub const CLOZE_TRAINABLE_ALL: u32 = 0;
@@ -53,12 +55,16 @@ pub const CLOZE_TRAIN_KEEP_LAST: u32 = 2;
 pub const CLOZE_TRAIN_FROZEN_DROPOUT: u32 = 4;
 pub const CLOZE_TRAIN_RANK_STABILIZED: u32 = 8;
 pub const CLOZE_TRAIN_NO_SCRATCH_FILE: u32 = 16;
+pub const CLOZE_TRAIN_WHOLE_WORDS: u32 = 32;
+pub const CLOZE_TRAIN_SAME_MASKS: u32 = 64;
 
 const SWITCHES: u32 = CLOZE_TRAIN_FRESH_HEAD
     | CLOZE_TRAIN_KEEP_LAST
     | CLOZE_TRAIN_FROZEN_DROPOUT
     | CLOZE_TRAIN_RANK_STABILIZED
-    | CLOZE_TRAIN_NO_SCRATCH_FILE;
+    | CLOZE_TRAIN_NO_SCRATCH_FILE
+    | CLOZE_TRAIN_WHOLE_WORDS
+    | CLOZE_TRAIN_SAME_MASKS;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -110,6 +116,10 @@ pub struct cloze_train_options {
     pub class_weight_count: usize,
     pub lora_targets: *const *const c_char,
     pub lora_target_count: usize,
+    pub masked: f64,
+    pub short_examples: f64,
+    pub random_next: f64,
+    pub dev_examples: u64,
 }
 
 // SAFETY: as `tests/abi.rs` proves of the layout; the fields are numbers and raw pointers.
@@ -191,10 +201,27 @@ impl cloze_train_options {
             memory: own.memory,
             cache_memory: or(own.cache_memory, usual.cache_memory),
             cache_file: if is_on(CLOZE_TRAIN_NO_SCRATCH_FILE) { 0 } else { or(own.cache_file, usual.cache_file) },
+            pretraining: own.recipe(is_on(CLOZE_TRAIN_WHOLE_WORDS), is_on(CLOZE_TRAIN_SAME_MASKS)),
+            dev_examples: usize::try_from(own.dev_examples).unwrap_or(usize::MAX),
             checkpoints,
             checkpoint: every(own.checkpoint_every),
             keep_checkpoints: index(own.keep_checkpoints),
         })
+    }
+
+    fn recipe(&self, whole_words: bool, same_masks: bool) -> Recipe {
+        let usual = Recipe::default();
+        let share = |own: f64, usual: f64| match own {
+            0.0 => usual,
+            own => own.max(0.0),
+        };
+        Recipe {
+            masked: share(self.masked, usual.masked),
+            unit: if whole_words { MaskUnit::WholeWord } else { MaskUnit::Token },
+            short: share(self.short_examples, usual.short),
+            random_next: share(self.random_next, usual.random_next),
+            renewal: if same_masks { Renewal::Never } else { Renewal::EveryEpoch },
+        }
     }
 
     fn schedule(&self, learning_rate: f32) -> Result<Schedule> {
@@ -331,6 +358,10 @@ mod tests {
             class_weight_count: 2,
             lora_targets: targets.as_ptr(),
             lora_target_count: 1,
+            masked: 0.33,
+            short_examples: -1.0,
+            random_next: 0.34,
+            dev_examples: 35,
             ..zeros()
         };
         let expected = TrainOptions {
@@ -376,6 +407,14 @@ mod tests {
             memory: 30,
             cache_memory: 31,
             cache_file: 0,
+            pretraining: Recipe {
+                masked: 0.33,
+                unit: MaskUnit::WholeWord,
+                short: 0.0,
+                random_next: 0.34,
+                renewal: Renewal::Never,
+            },
+            dev_examples: 35,
             checkpoints: Some(PathBuf::from("folder")),
             checkpoint: Every::Steps(29),
             keep_checkpoints: 11,

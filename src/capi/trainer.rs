@@ -18,7 +18,7 @@ use super::{
     CLOZE_MAX_METRICS, cloze_call_options, cloze_cancel, cloze_dataset, cloze_error, cloze_metric, cloze_model,
     cloze_status, cloze_train_options,
 };
-use crate::engine::{FitEvent, FitRun, Objective, Record, Trainer};
+use crate::engine::{FitEvent, FitRun, Fitted, Mean, Objective, Record, Trainer};
 use crate::error::{Error, Result, Status};
 
 /// One call at a time; a panic within one leaves it to be freed only.
@@ -71,6 +71,11 @@ pub struct cloze_train_event {
     pub metric_count: usize,
     pub folder: *const c_char,
     pub best: u64,
+    pub tokens: u64,
+    pub mlm_loss: f64,
+    pub mlm_accuracy: f64,
+    pub nsp_loss: f64,
+    pub nsp_accuracy: f64,
 }
 
 pub type cloze_observe = Option<unsafe extern "C" fn(user: *mut c_void, event: *const cloze_train_event) -> c_int>;
@@ -216,23 +221,10 @@ pub unsafe extern "C" fn cloze_trainer_fit(
             reserved("cloze_fit_options.reserved", own.reserved)?;
             let out = optional(result, |result| Struct::new("result", result.cast_mut()))?;
             let cancel = flag(own.cancel);
-            let mut news = cloze_train_event::NONE;
-            let mut observe = own
-                .observe
-                .map(|observe| move |event: &FitEvent<'_>| news.tell(event, |news| observe(own.user, news)) == 0);
+            let mut observe = told(&own);
             let observe = observe.as_mut().map(|observe| observe as &mut dyn FnMut(&FitEvent<'_>) -> bool);
             let fitted = trainer.fit(&train, dev.as_deref(), FitRun { cancel: cancel.as_ref(), observe })?;
-            let (best_step, best_value) = fitted.best.unwrap_or_default();
-            if let Some(out) = out {
-                out.write(&cloze_fit_result {
-                    size: 0, // the caller's
-                    stopped_early: u32::from(fitted.stopped_early),
-                    steps: fitted.steps,
-                    epochs: epochs(&trainer),
-                    best_step,
-                    best_value,
-                });
-            }
+            finish(&trainer, &fitted, out);
             Ok(())
         })
     }
@@ -307,8 +299,34 @@ pub(super) unsafe fn exclusive<'a>(trainer: *const cloze_trainer) -> Result<Mute
     })
 }
 
+/// What tells the observer of a fit.
+///
+/// # Safety
+///
+/// The header's promise for the function and `user`, as long as the result lives; it is called on the caller's thread.
+pub(super) unsafe fn told(own: &cloze_fit_options) -> Option<impl FnMut(&FitEvent<'_>) -> bool + use<>> {
+    let (mut news, user) = (cloze_train_event::NONE, own.user);
+    // SAFETY: the caller's promise.
+    own.observe.map(|observe| move |event: &FitEvent<'_>| news.tell(event, |news| unsafe { observe(user, news) }) == 0)
+}
+
+/// Writes what a fit came to, where that is asked for.
+pub(super) fn finish(trainer: &Trainer, fitted: &Fitted, out: Option<Struct<cloze_fit_result>>) {
+    let (best_step, best_value) = fitted.best.unwrap_or_default();
+    if let Some(out) = out {
+        out.write(&cloze_fit_result {
+            size: 0, // the caller's
+            stopped_early: u32::from(fitted.stopped_early),
+            steps: fitted.steps,
+            epochs: epochs(trainer),
+            best_step,
+            best_value,
+        });
+    }
+}
+
 /// What `take` makes of a pointer, or nothing of NULL.
-fn optional<T, R>(pointer: *const T, take: impl FnOnce(*const T) -> Result<R>) -> Result<Option<R>> {
+pub(super) fn optional<T, R>(pointer: *const T, take: impl FnOnce(*const T) -> Result<R>) -> Result<Option<R>> {
     if pointer.is_null() { Ok(None) } else { take(pointer).map(Some) }
 }
 
@@ -341,6 +359,11 @@ impl cloze_train_event {
         metric_count: 0,
         folder: null(),
         best: 0,
+        tokens: 0,
+        mlm_loss: 0.0,
+        mlm_accuracy: 0.0,
+        nsp_loss: 0.0,
+        nsp_accuracy: 0.0,
     };
 
     /// What the observer says to `event`; `self` is the news before it.
@@ -349,7 +372,9 @@ impl cloze_train_event {
         let Self { step, total, epoch, .. } = *self;
         let here = Self { step, total, epoch, ..Self::NONE };
         match *event {
-            FitEvent::Step { record, total, examples, seconds } => {
+            FitEvent::Step { record, total, size, seconds } => {
+                let part = |part: Option<Mean>| part.map_or((0.0, 0.0), |part| (part.loss, part.accuracy));
+                let ((mlm_loss, mlm_accuracy), (nsp_loss, nsp_accuracy)) = (part(record.words), part(record.next));
                 *self = Self {
                     kind: CLOZE_EVENT_STEP,
                     step: record.step,
@@ -359,7 +384,12 @@ impl cloze_train_event {
                     loss: record.loss,
                     learning_rate: record.learning_rate,
                     gradient_norm: record.gradient_norm,
-                    examples: examples as u64,
+                    examples: size.examples as u64,
+                    tokens: size.tokens as u64,
+                    mlm_loss,
+                    mlm_accuracy,
+                    nsp_loss,
+                    nsp_accuracy,
                     ..here
                 };
                 observe(self)
@@ -397,13 +427,22 @@ fn c_path(path: &Path) -> CString {
 fn report(trainer: &Trainer) -> Result<Json> {
     let tensor = |(name, shape): (String, Vec<usize>)| json!({ "name": name, "shape": shape });
     let record = |record: &Record| match record {
-        Record::Step(step) => json!({
-            "step": step.step,
-            "epoch": step.epoch,
-            "loss": step.loss,
-            "learning_rate": step.learning_rate,
-            "gradient_norm": step.gradient_norm,
-        }),
+        Record::Step(step) => {
+            let mut line = json!({
+                "step": step.step,
+                "epoch": step.epoch,
+                "loss": step.loss,
+                "learning_rate": step.learning_rate,
+                "gradient_norm": step.gradient_norm,
+            });
+            for (name, part) in [("mlm", step.words), ("nsp", step.next)] {
+                if let Some(Mean { loss, accuracy }) = part {
+                    line[format!("{name}_loss")] = json!(loss);
+                    line[format!("{name}_accuracy")] = json!(accuracy);
+                }
+            }
+            line
+        }
         Record::Evaluation(found) => {
             let metrics = found.metrics.iter().map(|(name, value)| (name.to_owned(), Json::from(value)));
             let metrics: Map<String, Json> = metrics.collect();
@@ -412,6 +451,7 @@ fn report(trainer: &Trainer) -> Result<Json> {
     };
     Ok(json!({
         "labels": trainer.labels(),
+        "fresh": trainer.fresh(),
         "tensors": trainer.parameter_names()?.into_iter().map(tensor).collect::<Vec<_>>(),
         "history": trainer.position().history.iter().map(record).collect::<Vec<_>>(),
     }))

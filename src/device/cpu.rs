@@ -103,8 +103,14 @@ impl Device for Cpu {
     }
 
     fn clear<E: Element>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
-        buffer.as_mut_slice()?.fill(E::default());
-        Ok(())
+        let values = buffer.as_mut_slice()?;
+        let len = values.len();
+        let target = Target(values.as_mut_ptr());
+        self.for_each(len.div_ceil(COPIED), |item| {
+            let first = item * COPIED;
+            // SAFETY: `values` is borrowed exclusively, and every item has its own part of it.
+            unsafe { target.part(first, COPIED.min(len - first)) }.fill(E::default());
+        })
     }
 
     fn copy<E: Element>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
@@ -112,8 +118,12 @@ impl Device for Cpu {
         if from.len() < len || to.len() < len {
             return Err(Error::internal(format!("{len} elements to copy from {} to {}", from.len(), to.len())));
         }
-        to[..len].copy_from_slice(&from[..len]);
-        Ok(())
+        let target = Target(to.as_mut_ptr());
+        self.for_each(len.div_ceil(COPIED), |item| {
+            let part = item * COPIED..len.min((item + 1) * COPIED);
+            // SAFETY: `to` is borrowed exclusively and has `len` elements, and every item has its own part of it.
+            unsafe { target.part(part.start, part.len()) }.copy_from_slice(&from[part]);
+        })
     }
 
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -122,6 +132,28 @@ impl Device for Cpu {
 
     fn len<E: Element>(buffer: &CpuBuffer<E>) -> usize {
         buffer.len
+    }
+}
+
+/// Elements that one work item copies or clears.
+const COPIED: usize = 32 * 1024;
+
+/// Memory whose parts several threads write.
+struct Target<E>(*mut E);
+
+// SAFETY: the pointer comes from an exclusive borrow, elements may be sent, and every access is `unsafe` with the duty to
+// keep parts disjoint.
+unsafe impl<E: Element> Sync for Target<E> {}
+
+impl<E: Element> Target<E> {
+    /// `len` elements from `first` on.
+    ///
+    /// # Safety
+    /// They lie within the memory, are initialised, and nothing else refers to them while the result lives.
+    #[allow(clippy::mut_from_ref)] // disjointness is the caller's promise
+    unsafe fn part(&self, first: usize, len: usize) -> &mut [E] {
+        // SAFETY: the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
     }
 }
 
@@ -220,8 +252,8 @@ struct Line;
 struct Spare(Mutex<Vec<Block>>);
 
 impl Spare {
-    /// Most bytes kept while no call runs.
-    const KEPT_BYTES: usize = 64 << 20;
+    /// Most bytes kept while no call runs: those of a training pass and its gradients.
+    const KEPT_BYTES: usize = 192 << 20;
 
     /// The smallest kept block of at least `bytes` and at most twice that.
     fn take(&self, bytes: usize) -> Option<Block> {

@@ -7,12 +7,12 @@ use super::save::{stored_shape, values};
 use super::trainer::LoraOptions;
 use super::{Inner, Model};
 use crate::bert::adapter::{self, Adapter, Pair};
+use crate::bert::init;
 use crate::bert::peft::{self, LoraConfig, Saved, StoredAdapter, StoredPair, TaskType};
 use crate::bert::{Bert, Dense, HeadPart, Scope};
 use crate::device::{Cpu, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::linear::Weight;
-use crate::train::init;
 use crate::weights::NewFolder;
 use crate::weights::Stored;
 

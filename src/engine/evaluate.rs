@@ -7,6 +7,7 @@ use crate::train::encode::{self, IGNORED, Item, ItemTarget};
 use crate::train::examples::{Dataset, Target};
 use crate::train::labels::Labels;
 use crate::train::learner::{Frozen, Learner, Passes, Predictions};
+use crate::train::losses::Losses;
 use crate::train::metrics::Metrics;
 use crate::train::metrics::confusion::Confusion;
 use crate::train::objective::{Objective, Weighing};
@@ -84,9 +85,10 @@ pub fn judge<'a>(
 ) -> impl Fn(&[Item], &Predictions) -> Result<Metrics> + 'a {
     move |items, predictions| {
         let mut metrics = Metrics::new();
-        metrics.push("loss", predictions.loss);
+        let Losses { loss, words, next } = predictions.losses;
+        metrics.push("loss", loss);
         let own = match objective {
-            Objective::Classify | Objective::NextSentence | Objective::Pretraining => {
+            Objective::Classify | Objective::NextSentence => {
                 let (predicted, actual) = classes(items, predictions)?;
                 let count = if labels.is_empty() { 2 } else { labels.len() };
                 Some(Metrics::classification(&predicted, &actual, count)?)
@@ -107,7 +109,7 @@ pub fn judge<'a>(
                 Some(Metrics::tagging(&predicted, &actual)?)
             }
             Objective::Span => Some(answers(data, predictions, &settings)?),
-            Objective::MaskedLm => None,
+            Objective::MaskedLm | Objective::Pretraining => Some(Metrics::pretraining(words.mean(), next.mean())),
         };
         for (name, value) in own.iter().flat_map(Metrics::iter) {
             metrics.push(name, value);
@@ -138,7 +140,7 @@ fn targets(items: &[Item]) -> impl Iterator<Item = f32> {
 
 fn classes(items: &[Item], predictions: &Predictions) -> Result<(Vec<usize>, Vec<usize>)> {
     let actual = items.iter().map(|item| match item.target {
-        ItemTarget::Label(label) | ItemTarget::Pretraining { next: label, .. } => Ok(label),
+        ItemTarget::Label(label) => Ok(label),
         ref other => Err(Error::internal(format!("a label from {other:?}"))),
     });
     Ok((predictions.logits.iter().map(|logits| largest(logits)).collect(), actual.collect::<Result<_>>()?))
@@ -232,17 +234,34 @@ impl Model {
         max_tokens: usize,
         run: Run<'_>,
     ) -> Result<Evaluation> {
+        let encoding = Encoding::new(self, objective, self.labels_for(objective)?, max_tokens)?;
+        self.evaluate_items(objective, &encoding.items(data)?, data, max_tokens, run)
+    }
+
+    /// Labels of the head that an objective has.
+    fn labels_for(&self, objective: Objective) -> Result<&[String]> {
+        match objective.dense_head() {
+            Some(part @ (HeadPart::Sequence | HeadPart::Token)) => {
+                self.inner.bert.heads().dense(part)?;
+                Ok(&self.inner.bert.config().labels)
+            }
+            _ => Ok(&[]),
+        }
+    }
+
+    /// The same of items; `data` is what they were made of.
+    pub(super) fn evaluate_items(
+        &self,
+        objective: Objective,
+        items: &[Item],
+        data: &Dataset,
+        max_tokens: usize,
+        run: Run<'_>,
+    ) -> Result<Evaluation> {
         let inner = &self.inner;
         let device = inner.device.cancelled_by(run.cancel);
-        let labels: &[String] = match objective.dense_head() {
-            Some(part @ (HeadPart::Sequence | HeadPart::Token)) => {
-                inner.bert.heads().dense(part)?;
-                &inner.bert.config().labels
-            }
-            _ => &[],
-        };
+        let labels = self.labels_for(objective)?;
         let encoding = Encoding::new(self, objective, labels, max_tokens)?;
-        let items = encoding.items(data)?;
         let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
@@ -251,23 +270,29 @@ impl Model {
             return Err(Error::argument("no examples to evaluate on"));
         }
         let list: Vec<&Item> = items.iter().collect();
-        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), loss: 0.0 };
+        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), losses: Losses::default() };
         let mut progress = run.progress;
         // parts, so that progress is told; each part's mean loss counts by its examples
         for (number, part) in list.chunks(EVALUATED_EXAMPLES).enumerate() {
             let numbers: Vec<usize> = (0..part.len()).collect();
             let found = learner.predict(&device, part, &numbers, &mut cache).map_err(|error| self.explain(error))?;
-            predictions.loss += found.loss * part.len() as f64 / items.len() as f64;
+            let loss = found.losses.loss * part.len() as f64 / items.len() as f64;
+            predictions.losses.add(Losses { loss, ..found.losses });
             predictions.logits.extend(found.logits);
             let done = (number * EVALUATED_EXAMPLES + part.len()) as u64;
             if !progress.as_mut().is_none_or(|progress| progress(done, items.len() as u64)) {
                 return Err(Error::new(crate::error::Status::Cancelled, "cancelled by the progress callback"));
             }
         }
-        let metrics = judge(objective, data, labels, encoding.borrow())(&items, &predictions)?;
+        if objective.has_words() {
+            // words are not spread evenly over the parts
+            let means = [predictions.losses.words.mean(), predictions.losses.next.mean()];
+            predictions.losses.loss = means.iter().flatten().map(|mean| mean.loss).sum();
+        }
+        let metrics = judge(objective, data, labels, encoding.borrow())(items, &predictions)?;
         let confusion = match objective {
             Objective::Classify => {
-                let (predicted, actual) = classes(&items, &predictions)?;
+                let (predicted, actual) = classes(items, &predictions)?;
                 Some(Confusion::of(&predicted, &actual, labels.len())?)
             }
             _ => None,

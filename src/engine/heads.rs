@@ -108,7 +108,7 @@ fn one(
     let labels: Option<Vec<String>> = labels.iter().map(|label| label.as_str().map(str::to_owned)).collect();
     let labels = labels.ok_or_else(|| wrong("\"labels\" holds something else than strings"))?;
     let mut weights = files.weights(place)?;
-    let mut loader = Loader { device, weights: &mut weights };
+    let mut loader = Loader { device, weights: &mut weights, fresh: None };
     let outputs = if *part == HeadPart::Span { 2 } else { labels.len() };
     let dense = Arc::new(loader.dense(module(*part), config.hidden, outputs)?);
     let pooler = adapter::pooler_module(config.architecture);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::answers::{causal, not_causal};
 use super::{Inner, Model};
 use crate::bert::{Architecture, Direction, Head, Problem};
+use crate::dtype::DType;
 use crate::error::Result;
 
 /// What a model can be asked.
@@ -126,8 +127,13 @@ impl Info {
             max_tokens: model.max_tokens,
             max_positions: config.max_positions,
             embedding: model.pipeline.width(config.hidden),
-            parameters: report.parameters,
-            dtype: dtypes.join("+"),
+            // of a model that was made, not read, the report knows nothing
+            parameters: if dtypes.is_empty() {
+                model.bert.numbers(&model.changed).unwrap_or_default()
+            } else {
+                report.parameters
+            },
+            dtype: if dtypes.is_empty() { DType::F32.to_string() } else { dtypes.join("+") },
             labels: model.labels().len(),
             problem: config.problem,
             tasks: Task::ALL.into_iter().filter(|&task| model.can(task)).collect(),

@@ -16,12 +16,14 @@ mod adapters;
 mod answers;
 mod evaluate;
 mod files;
+mod fresh;
 mod generate;
 mod heads;
 mod info;
 mod input;
 mod save;
 mod trainer;
+mod vocabulary;
 mod whitening;
 
 pub use crate::batch::Tokens;
@@ -30,12 +32,14 @@ pub use crate::device::Bytes;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Ending, Entity, NewToken, Sampling};
-pub use crate::text::{OffsetUnit, Overflow, Span, convert_offsets};
+pub use crate::text::{Casing, OffsetUnit, Overflow, Span, VocabularyFiles, VocabularyOptions, convert_offsets};
 pub use crate::train::closed_form::ClosedForm;
+pub use crate::train::corpus::{Corpus, Lines, MaskUnit, Notice, Recipe, Renewal};
 pub use crate::train::examples::{Dataset, Example, Source as ExampleInput, Target};
 pub use crate::train::files::{Column, Columns, Format, Header, Kind};
-pub use crate::train::fit::{EvaluationRecord, Every, Position, Record, StepRecord};
+pub use crate::train::fit::{EvaluationRecord, Every, Position, Record, Size, StepRecord};
 pub use crate::train::labels::Labels;
+pub use crate::train::losses::Mean;
 pub use crate::train::memory::Need;
 pub use crate::train::metrics::Metrics;
 pub use crate::train::metrics::confusion::Confusion;
@@ -47,10 +51,13 @@ pub use answers::{
     perplexity_of,
 };
 pub use evaluate::Evaluation;
+pub use fresh::FreshOptions;
 pub use generate::{Continuation, GenerateOptions};
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
 pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, Solved, TrainOptions, Trainable, Trainer};
+
+pub use vocabulary::{learn_vocabulary, save_vocabulary, tokenizer_files};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -218,7 +225,7 @@ fn pipeline(device: &Cpu, files: &Files<'_>, sentence: Option<&Sentence>, hidden
             sentence::Stage::Normalize => Stage::Normalize,
             sentence::Stage::Dense(dense) => {
                 let mut weights = files.weights(&dense.folder)?;
-                let mut loader = Loader { device, weights: &mut weights };
+                let mut loader = Loader { device, weights: &mut weights, fresh: None };
                 let bias = if dense.bias { Bias::Stored } else { Bias::None };
                 let loaded = loader.dense_with("linear", dense.in_features, dense.out_features, bias);
                 Stage::Dense(loaded.map_err(|e| e.within(&dense.folder))?, dense.activation)

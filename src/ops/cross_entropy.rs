@@ -4,8 +4,11 @@
 //!   loss = (1 − ε)·w_y·(l − z_y) + ε/C·Σ_c w_c·(l − z_c)
 //!   dz_c = ((1 − ε)·w_y + ε/C·Σ w)·p_c − ε/C·w_c − (1 − ε)·w_y·[c = y]
 
+use std::iter::Sum;
+use std::ops::AddAssign;
+
 use super::shared::SharedRows;
-use super::softmax;
+use super::softmax::{self, LogSumExp};
 use super::total::total;
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::{Error, Result};
@@ -44,6 +47,30 @@ impl Targets<'_> {
     }
 }
 
+/// What rows of logits say about their labels, of all rows that count.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Σ losses, not divided.
+    pub loss: f64,
+    /// Rows without a logit greater than their label's. A row whose ln Σ e^z is not finite is never among them.
+    pub correct: usize,
+}
+
+impl AddAssign for Outcome {
+    fn add_assign(&mut self, other: Self) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+    }
+}
+
+impl Sum for Outcome {
+    fn sum<I: Iterator<Item = Self>>(outcomes: I) -> Self {
+        let mut sum = Self::default();
+        outcomes.for_each(|outcome| sum += outcome);
+        sum
+    }
+}
+
 /// A gradient to write beside a loss: d = factor · d Σ losses / d logits, `[R, C]`.
 pub struct Gradient<'a, D: Device> {
     /// Factor on every value.
@@ -54,16 +81,16 @@ pub struct Gradient<'a, D: Device> {
 
 /// What a device provides. Shapes and labels are already checked.
 pub trait Op: Device {
-    /// Σ losses; writes all of the gradient.
+    /// The outcome of all rows; writes all of the gradient.
     fn cross_entropy(
         &self,
         logits: &Tensor<Self>,
         targets: &Targets<'_>,
         gradient: Option<Gradient<'_, Self>>,
-    ) -> Result<f64>;
+    ) -> Result<Outcome>;
 }
 
-/// Σ losses over the rows that count, not divided. dlogits `[R, C]` = scale · d Σ losses / d logits; zero in rows that
+/// Σ losses over the rows that count, and how many are correct. dlogits `[R, C]` = scale · d Σ losses / d logits; zero in rows that
 /// do not count. `dlogits` takes the shape of the logits. Logits that are not finite give a loss that is not.
 ///
 /// Fails when a label is neither a class nor [`IGNORED`].
@@ -73,14 +100,14 @@ pub fn forward_backward<D: Op>(
     targets: &Targets<'_>,
     scale: f32,
     dlogits: &mut Tensor<D>,
-) -> Result<f64> {
+) -> Result<Outcome> {
     check(logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
     device.cross_entropy(logits, targets, Some(Gradient { scale, dlogits }))
 }
 
-/// The loss of [`forward_backward`] alone.
-pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &Targets<'_>) -> Result<f64> {
+/// The outcome of [`forward_backward`] alone.
+pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &Targets<'_>) -> Result<Outcome> {
     check(logits, targets)?;
     device.cross_entropy(logits, targets, None)
 }
@@ -114,10 +141,10 @@ impl Op for Cpu {
         logits: &Tensor<Cpu>,
         targets: &Targets<'_>,
         gradient: Option<Gradient<'_, Cpu>>,
-    ) -> Result<f64> {
+    ) -> Result<Outcome> {
         let (rows, classes) = logits.shape();
         if classes == 0 {
-            return Ok(0.0);
+            return Ok(Outcome::default());
         }
         let z = logits.buffer().as_slice();
         let gradient = match gradient {
@@ -129,21 +156,21 @@ impl Op for Cpu {
         let smoothing = Smoothing::of(targets, classes);
         let block = (BLOCK / classes).max(1);
         total(self, rows.div_ceil(block), |item| {
-            let mut sum = 0.0;
+            let mut sum = Outcome::default();
             for row in item * block..rows.min((item + 1) * block) {
                 // SAFETY: every item has its own rows.
                 let dz = gradient.as_ref().map(|(scale, d)| (*scale, unsafe { d.row(row, 0, classes) }));
-                sum += match targets.class(row) {
+                match targets.class(row) {
                     Some((class, weight)) => {
-                        self.isa().dispatch(Row { z: &z[row * classes..][..classes], class, weight, smoothing, dz })
+                        let z = &z[row * classes..][..classes];
+                        sum += self.isa().dispatch(Row { z, class, weight, smoothing, dz });
                     }
                     None => {
                         if let Some((_, dz)) = dz {
                             dz.fill(0.0);
                         }
-                        0.0
                     }
-                };
+                }
             }
             sum
         })
@@ -183,12 +210,13 @@ struct Row<'a> {
 }
 
 impl Kernel for Row<'_> {
-    type Output = f64;
+    type Output = Outcome;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f64 {
+    fn run<S: Simd>(self, s: S) -> Outcome {
         let Smoothing { label, class, weight, weights } = self.smoothing;
-        let l = softmax::Row(self.z).run(s);
+        let LogSumExp { value: l, largest } = softmax::Row(self.z).run(s);
+        let correct = l.is_finite() && self.z[self.class] == largest;
         let own = label * f64::from(self.weight);
         let mut loss = own * f64::from(l - self.z[self.class]);
         if class > 0.0 {
@@ -200,7 +228,7 @@ impl Kernel for Row<'_> {
             pull(s, self.z, l, (scale * (own + class * weight)) as f32, weights, (scale * class) as f32, dz);
             dz[self.class] -= (scale * own) as f32;
         }
-        loss
+        Outcome { loss, correct: usize::from(correct) }
     }
 }
 
@@ -267,6 +295,12 @@ mod tests {
         z.chunks(classes).zip(labels).filter(|(_, l)| **l >= 0).map(|(z, &label)| row(z, label as usize)).sum()
     }
 
+    /// Rows that count and have no logit above their label's.
+    fn rightly(z: &[f32], classes: usize, labels: &[i32]) -> usize {
+        let right = |z: &[f32], label: usize| !z.iter().any(|&other| other > z[label]);
+        z.chunks(classes).zip(labels).filter(|(z, l)| **l >= 0 && right(z, **l as usize)).count()
+    }
+
     #[test]
     fn agrees_with_the_definition_and_its_derivative() {
         for classes in [1, 2, 7, 8, 9, 15, 16, 17, 33] {
@@ -280,19 +314,21 @@ mod tests {
                 let definition = |z: &[f64]| reference(z, classes, &labels, f64::from(smoothing), &w);
                 let expected = definition(&wide(&z));
                 let slope: Vec<f64> = oracle::gradient(&wide(&z), definition).iter().map(|d| d * 0.5).collect();
-                let mut before: Option<(Isa, f64, Vec<f32>)> = None;
+                let mut before: Option<(Isa, Outcome, Vec<f32>)> = None;
                 for cpu in oracle::cpus() {
                     let logits = Tensor::from_host(&cpu, &z, rows, classes).unwrap();
                     let mut dlogits = Tensor::from_host(&cpu, &vec![f32::NAN; z.len()], classes, rows).unwrap();
-                    let loss = forward_backward(&cpu, &logits, &targets, 0.5, &mut dlogits).unwrap();
+                    let outcome = forward_backward(&cpu, &logits, &targets, 0.5, &mut dlogits).unwrap();
+                    let loss = outcome.loss;
                     // four rows; l is a value below 7 with an error of a few units in the last place
                     assert!((loss - expected).abs() < 2e-5, "{loss} {expected}");
-                    assert_eq!(forward(&cpu, &logits, &targets).unwrap(), loss);
+                    assert_eq!(outcome.correct, rightly(&z, classes, &labels));
+                    assert_eq!(forward(&cpu, &logits, &targets).unwrap(), outcome);
                     assert_eq!(dlogits.shape(), (rows, classes));
                     let dlogits = dlogits.to_host(&cpu).unwrap();
                     oracle::close(&dlogits, &slope, 2e-6); // probabilities times a weight below 2.5
                     assert!(dlogits[2 * classes..3 * classes].iter().all(|&d| d == 0.0));
-                    let got = (cpu.isa(), loss, dlogits);
+                    let got = (cpu.isa(), outcome, dlogits);
                     if let Some(before) = before.filter(|(isa, ..)| *isa == cpu.isa()) {
                         assert_eq!(got, before, "on one thread and on three");
                     }
@@ -313,7 +349,7 @@ mod tests {
             for cpu in oracle::cpus() {
                 let logits = Tensor::from_host(&cpu, &z, rows, classes).unwrap();
                 let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap();
+                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap().loss;
                 assert!((loss / expected - 1.0).abs() < 1e-5, "{loss} {expected}");
                 for (row, d) in dlogits.to_host(&cpu).unwrap().chunks(classes).enumerate() {
                     // p sums to 1, and so do the targets
@@ -351,9 +387,37 @@ mod tests {
         let cpu = Cpu::new(1).unwrap();
         let logits = Tensor::from_host(&cpu, &z, 4, 3).unwrap();
         let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-        let loss = forward_backward(&cpu, &logits, &targets, 1.0 / 3.5, &mut dlogits).unwrap();
+        let Outcome { loss, correct } = forward_backward(&cpu, &logits, &targets, 1.0 / 3.5, &mut dlogits).unwrap();
+        assert_eq!(correct, 2);
         assert!((loss / targets.weight() - mean).abs() < 1e-6); // a few roundings of values near 7
         oracle::close(&dlogits.to_host(&cpu).unwrap(), &gradient, 3e-7);
+    }
+
+    #[test]
+    fn a_row_is_correct_when_no_logit_is_above_its_labels() {
+        for cpu in oracle::cpus() {
+            for classes in [1, 2, 16, 17, 40] {
+                for label in 0..classes {
+                    let correct = |z: &[f32], label: i32| {
+                        let logits = Tensor::from_host(&cpu, z, 1, classes).unwrap();
+                        let targets = Targets { labels: &[label], smoothing: 0.1, class_weights: None };
+                        forward(&cpu, &logits, &targets).unwrap().correct
+                    };
+                    let mut z = vec![-1.5; classes];
+                    assert_eq!(correct(&z, label as i32), 1, "as large as all others");
+                    z[label] = -1.25;
+                    assert_eq!(correct(&z, label as i32), 1);
+                    assert_eq!(correct(&z, IGNORED), 0);
+                    if classes > 1 {
+                        z[(label + 1) % classes] = -1.0;
+                        assert_eq!(correct(&z, label as i32), 0, "label {label}, a larger one after it");
+                        z[(label + 1) % classes] = -1.5;
+                        z[(label + classes - 1) % classes] = -1.0;
+                        assert_eq!(correct(&z, label as i32), 0, "label {label}, a larger one before it");
+                    }
+                }
+            }
+        }
     }
 
     #[test]
@@ -363,7 +427,7 @@ mod tests {
         let of = |labels: &[i32], smoothing: f32, class_weights: Option<&[f32]>| {
             forward(&cpu, &logits, &Targets { labels, smoothing, class_weights })
         };
-        assert_eq!(of(&[IGNORED, IGNORED], 0.1, None), Ok(0.0));
+        assert_eq!(of(&[IGNORED, IGNORED], 0.1, None), Ok(Outcome::default()));
         for labels in [[0, 3], [-1, 0], [0, -101]] {
             let error = of(&labels, 0.0, None).unwrap_err();
             assert_eq!(error.status(), Status::InvalidInput);
@@ -380,14 +444,17 @@ mod tests {
     #[test]
     fn logits_that_are_not_finite_give_a_loss_that_is_not() {
         for cpu in oracle::cpus() {
-            for (place, value) in [(0, f32::NAN), (18, f32::NAN), (3, f32::INFINITY)] {
+            for (place, value) in [(0, f32::NAN), (18, f32::NAN), (5, f32::NAN), (3, f32::INFINITY), (5, f32::INFINITY)]
+            {
                 let mut z = numbers(19, 1);
+                z[5] = 2.0; // the largest, unless the other is
                 z[place] = value;
                 let logits = Tensor::from_host(&cpu, &z, 1, 19).unwrap();
                 let targets = Targets { labels: &[5], smoothing: 0.0, class_weights: None };
                 let mut dlogits = Tensor::new(&cpu, 0, 0).unwrap();
-                let loss = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap();
-                assert!(!loss.is_finite());
+                let outcome = forward_backward(&cpu, &logits, &targets, 1.0, &mut dlogits).unwrap();
+                assert!(!outcome.loss.is_finite());
+                assert_eq!(outcome.correct, 0);
             }
         }
     }

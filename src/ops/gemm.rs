@@ -189,10 +189,12 @@ impl Tile {
                     }
                 }
                 // What C holds is added at the end: waiting for it here would stall every tile.
-                Start::Held => {
-                    for r in 0..ROWS {
-                        s.prefetch_near(self.c.add(r * self.c_stride).cast());
-                    }
+                Start::Held => {}
+            }
+            // Lines of C that are not in the nearest cache arrive while the sums are made.
+            for r in 0..ROWS {
+                for v in 0..VECTORS {
+                    s.prefetch_near(self.c.add(r * self.c_stride + v * S::LANES).cast());
                 }
             }
             // One pointer a row and one common index: every address is then part of the instruction that loads from it.

@@ -17,7 +17,7 @@ pub mod layer_norm;
 pub mod linear;
 pub mod lora;
 #[cfg(test)]
-mod oracle;
+pub(crate) mod oracle;
 mod pointwise;
 pub mod pooling;
 mod product;

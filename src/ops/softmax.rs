@@ -46,19 +46,27 @@ impl Op for Cpu {
         self.for_each(rows, |row| {
             // SAFETY: every item has its own row.
             let y = unsafe { y.row(row, 0, 1) };
-            y[0] = self.isa().dispatch(Row(&x[row * width..][..width]));
+            y[0] = self.isa().dispatch(Row(&x[row * width..][..width])).value;
         })
     }
 }
 
-/// ln Σ eˣ of one row; not finite where a value is NaN or +∞.
+/// [`LogSumExp`] of one row.
 pub(super) struct Row<'a>(pub &'a [f32]);
 
+/// What one walk over a row tells.
+pub(super) struct LogSumExp {
+    /// ln Σ eˣ; not finite where a value is NaN or +∞.
+    pub value: f32,
+    /// The largest x; of no meaning where `value` is not finite.
+    pub largest: f32,
+}
+
 impl Kernel for Row<'_> {
-    type Output = f32;
+    type Output = LogSumExp;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
+    fn run<S: Simd>(self, s: S) -> LogSumExp {
         let chunks = self.0.chunks_exact(S::LANES);
         let tail = chunks.remainder();
         let mut largest = s.load_tail(tail, f32::NEG_INFINITY);
@@ -68,7 +76,7 @@ impl Kernel for Row<'_> {
         let largest = s.max_lane(largest);
         if !largest.is_finite() {
             // −∞: nothing to add up. NaN or +∞: the row is not a row of logits, and says so.
-            return self.0.iter().sum::<f32>() + largest;
+            return LogSumExp { value: self.0.iter().sum::<f32>() + largest, largest };
         }
         let shift = s.splat(largest);
         let mut body = s.zero();
@@ -76,7 +84,7 @@ impl Kernel for Row<'_> {
             body = s.add(body, math::exp(s, s.sub(s.load(x), shift)));
         }
         let end: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
-        largest + (s.sum(body) + end).ln()
+        LogSumExp { value: largest + (s.sum(body) + end).ln(), largest }
     }
 }
 

@@ -1,16 +1,17 @@
 //! A sum over work items that is the same on any number of threads.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::iter::Sum;
+use std::sync::OnceLock;
 
 use crate::device::Cpu;
 use crate::error::Result;
 
 /// Σ `part(item)` over `0..items`. The parts are computed on the worker threads and added in the order of the items.
-pub fn total(cpu: &Cpu, items: usize, part: impl Fn(usize) -> f64 + Sync) -> Result<f64> {
-    let parts: Vec<AtomicU64> = (0..items).map(|_| AtomicU64::new(0)).collect();
-    // `for_each` ends after its items, on threads that have joined: relaxed is enough.
-    cpu.for_each(items, |item| parts[item].store(part(item).to_bits(), Ordering::Relaxed))?;
-    Ok(parts.into_iter().map(|part| f64::from_bits(part.into_inner())).sum())
+pub fn total<T: Sum + Send + Sync>(cpu: &Cpu, items: usize, part: impl Fn(usize) -> T + Sync) -> Result<T> {
+    let parts: Vec<OnceLock<T>> = (0..items).map(|_| OnceLock::new()).collect();
+    // `for_each` runs every item once or fails: a place is filled exactly once.
+    cpu.for_each(items, |item| _ = parts[item].set(part(item)))?;
+    Ok(parts.into_iter().filter_map(OnceLock::into_inner).sum())
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@
 
 mod encoding;
 mod json;
+mod learn;
 mod offsets;
+mod sentences;
 mod settings;
 mod template;
 mod vocabulary;
@@ -30,7 +32,9 @@ mod wordpiece;
 mod tests;
 
 pub use encoding::{Encode, Encoding, Overflow};
+pub use learn::{Casing, Feed, VocabularyFiles, VocabularyOptions, learn};
 pub use offsets::{OffsetUnit, Span, convert_offsets};
+pub use sentences::sentences;
 pub use vocabulary::Special;
 
 use crate::error::{Error, Result};

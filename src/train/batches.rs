@@ -1,6 +1,7 @@
 //! Which examples make a batch, and in what order: a function of (seed, epoch) alone, so that training can go on in the
 //! middle of an epoch.
 
+use super::random::{Generator, Use, shuffle};
 use crate::error::{Error, Result};
 
 /// Most batches whose examples are sorted by length together when [`Order::ByLength`] groups them.
@@ -63,8 +64,7 @@ impl Plan {
             stretch.sort_by_key(|&index| std::cmp::Reverse(lengths[index]));
             batches.extend(self.cut(stretch, lengths));
         }
-        let mut generator = Generator::new(self.seed, epoch, Stream::Batches);
-        generator.shuffle(&mut batches);
+        Generator::new(self.seed, Use::Batches, &[epoch]).shuffle(&mut batches);
         batches
     }
 
@@ -95,99 +95,12 @@ impl Plan {
     }
 }
 
-/// A permutation of 0..count, every one equally likely, that depends on `seed` and `epoch` alone.
-pub fn shuffle(count: usize, seed: u64, epoch: u64) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    Generator::new(seed, epoch, Stream::Examples).shuffle(&mut order);
-    order
-}
-
-/// What the random numbers of an epoch are for: the two must not be the same numbers.
-#[derive(Clone, Copy)]
-enum Stream {
-    Examples = 1,
-    Batches = 2,
-}
-
-/// SplitMix64 (Steele, Lea, Flood 2014): a counter with an odd step through a mixing function.
-struct Generator(u64);
-
-impl Generator {
-    const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
-
-    fn new(seed: u64, epoch: u64, stream: Stream) -> Self {
-        let start = [epoch, stream as u64].iter().fold(mix(seed), |state, part| mix(state ^ mix(part.wrapping_add(1))));
-        Self(start)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(Self::STEP);
-        mix(self.0)
-    }
-
-    /// Uniform in 0..bound: the upper half of a product, which is uneven where the lower half falls below 2⁶⁴ mod bound.
-    fn below(&mut self, bound: u64) -> u64 {
-        let uneven = bound.wrapping_neg() % bound;
-        loop {
-            let product = u128::from(self.next()) * u128::from(bound);
-            if product as u64 >= uneven {
-                return (product >> 64) as u64;
-            }
-        }
-    }
-
-    /// Fisher–Yates, from the end.
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            let other = self.below(last as u64 + 1) as usize;
-            items.swap(last, other);
-        }
-    }
-}
-
-/// The output function of SplitMix64.
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::HashMap;
 
     const PLAN: Plan = Plan { order: Order::Shuffled, examples: 4, tokens: usize::MAX, seed: 42 };
-
-    #[test]
-    fn the_generator_is_splitmix64() {
-        // first outputs of the authors' C code for the seed 1234567
-        let mut generator = Generator(1_234_567);
-        let outputs = [generator.next(), generator.next(), generator.next()];
-        assert_eq!(outputs, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
-    }
-
-    #[test]
-    fn every_permutation_is_equally_likely() {
-        let mut counts: HashMap<Vec<usize>, u32> = HashMap::new();
-        for epoch in 0..24_000 {
-            *counts.entry(shuffle(4, 7, epoch)).or_default() += 1;
-        }
-        assert_eq!(counts.len(), 24);
-        // 1000 expected, standard deviation 31; five of them pass by chance all but once in 10⁵ such tests
-        assert!(counts.values().all(|&count| count.abs_diff(1000) < 155), "{counts:?}");
-    }
-
-    #[test]
-    fn seed_and_epoch_change_the_order_and_nothing_else_does() {
-        assert_eq!(shuffle(100, 1, 2), shuffle(100, 1, 2));
-        assert_ne!(shuffle(100, 1, 2), shuffle(100, 1, 3));
-        assert_ne!(shuffle(100, 1, 2), shuffle(100, 2, 2));
-        assert_ne!(shuffle(100, 1, 2), shuffle(100, 2, 1));
-        // what a checkpoint relies on: this order is part of the format
-        assert_eq!(shuffle(8, 42, 0), [4, 0, 3, 1, 6, 7, 5, 2]);
-    }
 
     #[test]
     fn batches_have_the_size_asked_for_and_the_rest_is_one_too() {

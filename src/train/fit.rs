@@ -1,14 +1,16 @@
 //! The loop: batches in their order, steps, evaluations, early stopping; able to go on from any step.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use crate::bert::Noise;
 use crate::error::{Error, Result, Status};
 use crate::ops::Ops;
 
-use super::batches::Plan;
 use super::encode::Item;
+use super::feed::Feed;
 use super::learner::{Learner, Predictions};
+use super::losses::{Losses, Mean};
 use super::metrics::Metrics;
 use super::prefix::PrefixCache;
 use super::schedule::Schedule;
@@ -35,8 +37,6 @@ pub struct Course {
     pub epochs: u64,
     /// Most optimizer steps; 0 for no limit but the epochs.
     pub max_steps: u64,
-    /// How examples become batches.
-    pub plan: Plan,
     /// Batches to a step.
     pub accumulation: u32,
     /// Largest learning rate.
@@ -85,6 +85,8 @@ pub struct Position {
     pub best_step: Option<u64>,
     /// Whether early stopping ended training.
     pub stopped: bool,
+    /// The examples' [`Feed::fingerprint`], once training has begun.
+    pub source: Option<u64>,
     /// Loss and learning rate of every step, metrics of every evaluation.
     pub history: Vec<Record>,
 }
@@ -111,6 +113,10 @@ pub struct StepRecord {
     pub learning_rate: f64,
     /// Norm of the gradients before clipping.
     pub gradient_norm: f64,
+    /// Of words, where words are predicted.
+    pub words: Option<Mean>,
+    /// Of next sentences, where those are judged.
+    pub next: Option<Mean>,
 }
 
 /// What an evaluation found.
@@ -134,6 +140,15 @@ pub struct Examples<'a> {
     pub cache: &'a mut PrefixCache,
 }
 
+/// What an optimizer step was made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Examples.
+    pub examples: usize,
+    /// Tokens of them.
+    pub tokens: usize,
+}
+
 /// What the caller is told and asked.
 pub enum Moment<'a> {
     /// An optimizer step is done.
@@ -142,8 +157,8 @@ pub enum Moment<'a> {
         record: &'a StepRecord,
         /// Steps there will be.
         total: u64,
-        /// Examples it took.
-        examples: usize,
+        /// What it was made of.
+        size: Size,
         /// Seconds it took.
         seconds: f64,
     },
@@ -177,13 +192,20 @@ pub fn fit<D: Ops>(
     optimizer: &mut Optimizer<D>,
     course: &Course,
     position: &mut Position,
-    mut train: Examples<'_>,
+    train: &mut dyn Feed,
     mut dev: Option<Examples<'_>>,
     judge: Judge<'_>,
     observe: Observe<'_, D>,
 ) -> Result<()> {
-    let lengths: Vec<usize> = train.items.iter().map(|item| item.tokens.ids.len()).collect();
-    let total = total_steps(course, &lengths)?;
+    let (total, source) = (total_steps(course, train)?, train.fingerprint());
+    if let Some(began) = position.source.replace(source)
+        && began != source
+    {
+        position.source = Some(began);
+        return Err(Error::argument(format!(
+            "other examples than those that training began with: fingerprint {source:016x}, expected {began:016x}"
+        )));
+    }
     if position.step > total {
         let done = position.step;
         return Err(Error::argument(format!("{done} steps are done, the course over these examples has {total}")));
@@ -196,37 +218,38 @@ pub fn fit<D: Ops>(
         }
     }
     while position.epoch < course.epochs && position.step < total && !position.stopped {
-        let batches = course.plan.batches(&lengths, position.epoch)?;
-        let groups = batches.len().div_ceil(course.accumulation as usize);
-        if position.batch as usize >= batches.len() {
-            let (done, epoch, count) = (position.batch, position.epoch + 1, batches.len());
+        let batches = train.count(position.epoch)?;
+        let accumulation = course.accumulation as usize;
+        if position.batch as usize >= batches {
+            let (done, epoch) = (position.batch, position.epoch + 1);
             return Err(Error::argument(format!(
-                "{done} batches of epoch {epoch} are done, the examples make {count}: expected those it began with"
+                "{done} batches of epoch {epoch} are done, the examples make {batches}: expected those it began with"
             )));
         }
-        for group in (position.batch as usize / course.accumulation as usize)..groups {
-            let first = group * course.accumulation as usize;
-            let group = &batches[first..batches.len().min(first + course.accumulation as usize)];
-            let begun = Instant::now();
-            let loss = step_gradients(device, learner, course, position.step, group, &mut train)
+        for group in (position.batch as usize / accumulation)..batches.div_ceil(accumulation) {
+            let numbers = group * accumulation..batches.min((group + 1) * accumulation);
+            let (begun, mut taken) = (Instant::now(), Vec::new());
+            let made = step_gradients(device, learner, course, position, numbers.clone(), train, &mut taken)
                 .inspect_err(|_| drop(learner.clear_gradients(steady)))
-                .map_err(|error| named(error, position, group, train.items))?;
+                .map_err(|error| named(error, position, &taken, train))?;
             let learning_rate =
                 f64::from(course.learning_rate) * course.schedule.factor(position.step, course.warmup, total);
             let gradient_norm = optimizer
-                .apply(steady, learner, learning_rate as f32, group.len() as u32)
-                .map_err(|error| named(error, position, group, train.items))?;
+                .apply(steady, learner, learning_rate as f32, numbers.len() as u32)
+                .map_err(|error| named(error, position, &taken, train))?;
             position.step += 1;
-            position.batch = (first + group.len()) as u64;
-            let epoch = position.epoch as f64 + position.batch as f64 / batches.len() as f64;
-            let record = StepRecord { step: position.step, epoch, loss, learning_rate, gradient_norm };
+            position.batch = numbers.end as u64;
+            let epoch = position.epoch as f64 + position.batch as f64 / batches as f64;
+            let (Losses { loss, words, next }, size) = made;
+            let (loss, words, next) = (loss / numbers.len() as f64, words.mean(), next.mean());
+            let record = StepRecord { step: position.step, epoch, loss, learning_rate, gradient_norm, words, next };
             position.history.push(Record::Step(record));
-            let (examples, seconds) = (group.iter().map(Vec::len).sum(), begun.elapsed().as_secs_f64());
-            let ends = position.batch as usize == batches.len();
+            let seconds = begun.elapsed().as_secs_f64();
+            let ends = numbers.end == batches;
             if ends {
                 (position.epoch, position.batch) = (position.epoch + 1, 0);
             }
-            observe(Moment::Step { record: &record, total, examples, seconds }, learner, optimizer, position)?;
+            observe(Moment::Step { record: &record, total, size, seconds }, learner, optimizer, position)?;
 
             let last = position.step == total;
             if let (Some(dev), true) = (&mut dev, course.evaluate.is_due(position.step, ends, last)) {
@@ -246,13 +269,14 @@ pub fn fit<D: Ops>(
 }
 
 /// Optimizer steps of a whole course.
-pub fn total_steps(course: &Course, lengths: &[usize]) -> Result<u64> {
-    if lengths.is_empty() {
-        return Err(Error::argument("no examples to learn from"));
-    }
+pub fn total_steps(course: &Course, train: &mut dyn Feed) -> Result<u64> {
     let mut total = 0;
     for epoch in 0..course.epochs {
-        total += course.plan.batches(lengths, epoch)?.len().div_ceil(course.accumulation as usize) as u64;
+        let batches = train.count(epoch)?;
+        if batches == 0 {
+            return Err(Error::argument("no examples to learn from"));
+        }
+        total += batches.div_ceil(course.accumulation as usize) as u64;
         if course.max_steps > 0 && total >= course.max_steps {
             return Ok(course.max_steps);
         }
@@ -260,24 +284,28 @@ pub fn total_steps(course: &Course, lengths: &[usize]) -> Result<u64> {
     Ok(total)
 }
 
-/// Gradients of the batches of one step; their mean loss.
+/// Gradients of the batches of one step; what they came to, added up, and the numbers of their examples in `taken`.
 fn step_gradients<D: Ops>(
     device: &D,
     learner: &mut Learner<D>,
     course: &Course,
-    step: u64,
-    group: &[Vec<usize>],
-    train: &mut Examples<'_>,
-) -> Result<f64> {
+    position: &Position,
+    numbers: Range<usize>,
+    train: &mut dyn Feed,
+    taken: &mut Vec<usize>,
+) -> Result<(Losses, Size)> {
     let Rates { hidden, attention, head, lora } = course.rates;
-    let (mut loss, mut first_row) = (0.0, 0);
-    for batch in group {
-        let items: Vec<&Item> = batch.iter().map(|&index| &train.items[index]).collect();
-        let noise = Noise { seed: course.seed, step: step as u32, first_row, hidden, attention, head, lora };
-        loss += learner.accumulate(device, &items, batch, train.cache, Some(&noise))?;
-        first_row += items.iter().map(|item| item.tokens.ids.len()).sum::<usize>();
+    let (mut made, mut size) = (Losses::default(), Size::default());
+    for number in numbers {
+        let lot = train.batch(position.epoch, number)?;
+        taken.extend(&lot.examples);
+        let (seed, step, first_row) = (course.seed, position.step as u32, size.tokens);
+        let noise = Noise { seed, step, first_row, hidden, attention, head, lora };
+        made.add(learner.accumulate(device, &lot.items, &lot.examples, lot.cache, Some(&noise))?);
+        size.examples += lot.items.len();
+        size.tokens += lot.items.iter().map(|item| item.tokens.ids.len()).sum::<usize>();
     }
-    Ok(loss / group.len() as f64)
+    Ok((made, size))
 }
 
 #[allow(clippy::too_many_arguments)] // as of `fit`
@@ -339,11 +367,11 @@ impl Every {
 }
 
 /// A failed step with where it was.
-fn named(error: Error, position: &Position, group: &[Vec<usize>], items: &[Item]) -> Error {
+fn named(error: Error, position: &Position, taken: &[usize], train: &dyn Feed) -> Error {
     match error.status() {
         Status::NotFinite => {
-            let examples: Vec<String> = group.iter().flatten().take(4).map(ToString::to_string).collect();
-            let (step, of) = (position.step + 1, items.len());
+            let examples: Vec<String> = taken.iter().take(4).map(ToString::to_string).collect();
+            let (step, of) = (position.step + 1, train.total());
             error.within(format!("step {step} (examples {} … of {of})", examples.join(", ")))
         }
         _ => error,

@@ -4,9 +4,11 @@ use crate::batch::{Batch, Selection};
 use crate::bert::{Bert, Gradients, HeadPart, Keep, Noise, Scope, Start};
 use crate::device::Tensor;
 use crate::error::{Error, Result, Status};
+use crate::ops::cross_entropy::Outcome;
 use crate::ops::{Ops, gather};
 
 use super::encode::Item;
+use super::losses::{Losses, Tally};
 use super::objective::{Aim, Objective, Weighing};
 use super::prefix::PrefixCache;
 
@@ -62,8 +64,8 @@ struct Divisors {
 pub struct Predictions {
     /// For each example, the rows of its dense head or, of masked words, nothing.
     pub logits: Vec<Vec<f32>>,
-    /// Mean loss.
-    pub loss: f64,
+    /// Mean loss, and the sums it comes from.
+    pub losses: Losses,
 }
 
 impl<D: Ops> Learner<D> {
@@ -134,7 +136,7 @@ impl<D: Ops> Learner<D> {
         self.gradients.tensors_mut()?.into_iter().try_for_each(|gradient| gradient.clear(device))
     }
 
-    /// Adds the gradients of the mean loss over `items`, and returns that loss. `examples` are the items' numbers in
+    /// Adds the gradients of the mean loss over `items`, and returns that loss and what it comes from. `examples` are the items' numbers in
     /// `cache`. `noise` is the dropout of this step; none to learn without.
     ///
     /// Fails with `NotFinite` when the loss is no finite number; gradients then hold what they may.
@@ -145,17 +147,18 @@ impl<D: Ops> Learner<D> {
         examples: &[usize],
         cache: &mut PrefixCache,
         noise: Option<&Noise>,
-    ) -> Result<f64> {
+    ) -> Result<Losses> {
         let divisors = self.divisors(items)?;
-        let mut loss = 0.0;
+        let mut losses = Losses::default();
         for part in self.parts(items, examples)? {
             let noise = noise.map(|noise| Noise { first_row: noise.first_row + part.first_row, ..*noise });
-            loss += device.enter(|| self.pass(device, &part, divisors, cache, noise.as_ref()))?;
+            losses.add(device.enter(|| self.pass(device, &part, divisors, cache, noise.as_ref()))?);
         }
+        let loss = losses.loss;
         if !loss.is_finite() {
             return Err(Error::new(Status::NotFinite, format!("the loss is {loss}, expected a finite number")));
         }
-        Ok(loss)
+        Ok(losses)
     }
 
     /// What the model says about `items`, without dropout, and the mean loss.
@@ -167,7 +170,7 @@ impl<D: Ops> Learner<D> {
         cache: &mut PrefixCache,
     ) -> Result<Predictions> {
         let divisors = self.divisors(items)?;
-        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), loss: 0.0 };
+        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), losses: Losses::default() };
         for part in self.parts(items, examples)? {
             device.enter(|| self.answer(device, &part, divisors, cache, &mut predictions))?;
         }
@@ -206,7 +209,7 @@ impl<D: Ops> Learner<D> {
         divisors: Divisors,
         cache: &mut PrefixCache,
         noise: Option<&Noise>,
-    ) -> Result<f64> {
+    ) -> Result<Losses> {
         let (batch, rows) = (&part.batch, &part.rows);
         let layers = self.bert.encoder().layers();
         let (hidden, trace) = if self.is_head_only() && (self.frozen == Frozen::Cached || noise.is_none()) {
@@ -218,12 +221,12 @@ impl<D: Ops> Learner<D> {
                 encoder.forward_saving(device, batch, rows, start, self.lowest, noise, self.passes.keep)?;
             (x, Some(trace))
         };
-        let (loss, d) = self.heads(device, part, hidden, divisors, noise)?;
+        let (losses, d) = self.heads(device, part, hidden, divisors, noise)?;
         if let (Some(trace), false) = (trace, self.is_head_only()) {
             let encoder = self.bert.encoder();
             encoder.backward(device, batch, rows, noise, trace, d, &mut self.gradients.encoder)?;
         }
-        Ok(loss)
+        Ok(losses)
     }
 
     fn start(&self, device: &D, part: &Part<'_>, cache: &mut PrefixCache, noise: Option<&Noise>) -> Result<Start<D>> {
@@ -243,7 +246,7 @@ impl<D: Ops> Learner<D> {
         hidden: Tensor<D>,
         divisors: Divisors,
         noise: Option<&Noise>,
-    ) -> Result<(f64, Tensor<D>)> {
+    ) -> Result<(Losses, Tensor<D>)> {
         let Some(head) = self.objective.dense_head() else {
             return self.words(device, part, hidden, divisors);
         };
@@ -258,11 +261,12 @@ impl<D: Ops> Learner<D> {
         };
         let mut d = Tensor::zeros(device, hidden.rows(), hidden.cols())?;
         let starts = Selection::first(&part.batch);
-        let (next, d_first) = self.dense(device, head, part, pick(&first)?, starts.rows(), divisors, noise)?;
+        let (mut losses, d_first) = self.dense(device, head, part, pick(&first)?, starts.rows(), divisors, noise)?;
         gather::backward(device, &d_first, &first, crate::ops::Accumulate(&mut d))?;
         let (masked, d_words) = self.words(device, part, pick(&words)?, divisors)?;
         gather::backward(device, &d_words, &words, crate::ops::Accumulate(&mut d))?;
-        Ok((next + masked, d))
+        losses.add(masked);
+        Ok((losses, d))
     }
 
     #[allow(clippy::too_many_arguments)] // a head, its rows and their numbers, its loss and its dropout
@@ -275,7 +279,7 @@ impl<D: Ops> Learner<D> {
         numbers: &[usize],
         divisors: Divisors,
         noise: Option<&Noise>,
-    ) -> Result<(f64, Tensor<D>)> {
+    ) -> Result<(Losses, Tensor<D>)> {
         let Self { bert, gradients, weighing, objective, .. } = self;
         let (x, pooled) = match head.is_pooled() {
             true => bert.pool_saving(device, hidden, numbers, noise).map(|(x, trace)| (x, Some(trace)))?,
@@ -285,13 +289,14 @@ impl<D: Ops> Learner<D> {
         let mut dlogits = Tensor::new(device, 0, 0)?;
         let aim = Aim::dense(*objective, &part.items)?;
         let scale = inverse(divisors.dense);
-        let loss = aim.loss(device, &logits, weighing, scale as f32, &mut dlogits)? * scale;
+        let outcome = aim.loss(device, &logits, weighing, scale as f32, &mut dlogits)?;
+        let losses = Losses { loss: outcome.loss * scale, next: next(*objective, &outcome, part), ..Losses::default() };
         let d = bert.head_backward(device, head, &trace, &dlogits, numbers, noise, gradients)?;
         let d = match pooled {
             Some(trace) => bert.pool_backward(device, &trace, d, numbers, noise, gradients)?,
             None => d,
         };
-        Ok((loss, d))
+        Ok((losses, d))
     }
 
     fn words(
@@ -300,18 +305,14 @@ impl<D: Ops> Learner<D> {
         part: &Part<'_>,
         hidden: Tensor<D>,
         divisors: Divisors,
-    ) -> Result<(f64, Tensor<D>)> {
-        if hidden.rows() == 0 {
-            return Ok((0.0, hidden));
-        }
-        let (logits, trace) = self.bert.masked_lm_saving(device, hidden)?;
-        let mut dlogits = Tensor::new(device, 0, 0)?;
+    ) -> Result<(Losses, Tensor<D>)> {
         let scale = inverse(divisors.words);
-        let aim = Aim::words(&part.items);
-        let loss = aim.loss(device, &logits, &Weighing::default(), scale as f32, &mut dlogits)? * scale;
-        drop(logits);
-        let d = self.bert.masked_lm_backward(device, &trace, &dlogits, &mut self.gradients)?;
-        Ok((loss, d))
+        let words = super::objective::words(&part.items);
+        let learn = Some((scale as f32, &mut self.gradients));
+        let (outcome, d) = self.bert.masked_lm_loss(device, hidden, &words, learn)?;
+        let words = tally(&outcome, words.len());
+        let d = d.ok_or_else(|| Error::internal("masked words without a gradient"))?;
+        Ok((Losses { loss: outcome.loss * scale, words, ..Losses::default() }, d))
     }
 
     /// Logits and loss of one part.
@@ -346,7 +347,9 @@ impl<D: Ops> Learner<D> {
             }
             let logits = self.bert.head_saving(device, head, x, &[], None)?.0;
             let aim = Aim::dense(self.objective, &part.items)?;
-            into.loss += aim.loss(device, &logits, &self.weighing, 0.0, &mut gradient)? * inverse(divisors.dense);
+            let outcome = aim.loss(device, &logits, &self.weighing, 0.0, &mut gradient)?;
+            let next = next(self.objective, &outcome, part);
+            into.losses.add(Losses { loss: outcome.loss * inverse(divisors.dense), next, ..Losses::default() });
             let values = logits.to_host(device)?;
             let per_sequence = |index: usize| match self.objective {
                 Objective::Pretraining => index..index + 1,
@@ -362,10 +365,10 @@ impl<D: Ops> Learner<D> {
         if self.objective.has_words() && !words.is_empty() {
             let mut x = Tensor::new(device, 0, 0)?;
             gather::forward(device, &hidden, &words, &mut x)?;
-            let logits = self.bert.masked_lm_saving(device, x)?.0;
-            let aim = Aim::words(&part.items);
-            let loss = aim.loss(device, &logits, &Weighing::default(), 0.0, &mut gradient)?;
-            into.loss += loss * inverse(divisors.words);
+            let words = super::objective::words(&part.items);
+            let outcome = self.bert.masked_lm_loss(device, x, &words, None)?.0;
+            let words = tally(&outcome, words.len());
+            into.losses.add(Losses { loss: outcome.loss * inverse(divisors.words), words, ..Losses::default() });
         }
         Ok(())
     }
@@ -388,7 +391,7 @@ impl<D: Ops> Learner<D> {
             None => 0.0,
         };
         let words = match self.objective.has_words() {
-            true => Aim::words(items).divisor(&Weighing::default()),
+            true => super::objective::words(items).len() as f64,
             false => 0.0,
         };
         Ok(Divisors { dense, words })
@@ -412,6 +415,18 @@ impl<D: Ops> Learner<D> {
         }
         Ok(parts)
     }
+}
+
+/// Of the next-sentence head; nothing of another.
+fn next(objective: Objective, outcome: &Outcome, part: &Part<'_>) -> Tally {
+    match objective {
+        Objective::NextSentence | Objective::Pretraining => tally(outcome, part.items.len()),
+        _ => Tally::default(),
+    }
+}
+
+fn tally(outcome: &Outcome, count: usize) -> Tally {
+    Tally { loss: outcome.loss, correct: outcome.correct as u64, count: count as u64 }
 }
 
 /// 1/x; 0 for 0, so that a batch without labels has no loss.

@@ -13,7 +13,7 @@ use super::objective::Objective;
 const NUMBER: u64 = 4;
 
 /// Bytes of a pass when no budget is given: larger passes are hardly faster.
-const PASS: u64 = 48 << 20;
+const PASS: u64 = 96 << 20;
 
 /// Tokens of such a pass at least and at most: enough to keep threads busy and the traffic of weights small.
 const TOKENS: (usize, usize) = (512, 2048);
@@ -135,9 +135,9 @@ mod tests {
     fn a_smaller_budget_cuts_passes_then_keeps_less_then_is_refused() {
         let config = base();
         let free = plan(&config, &load(), 0).unwrap();
-        assert_eq!(free.passes, Passes { tokens: 546, keep: Keep::Everything });
+        assert_eq!(free.passes, Passes { tokens: 1092, keep: Keep::Everything });
         let half = plan(&config, &load(), free.total() - 1).unwrap();
-        assert_eq!(half.passes, Passes { tokens: 273, keep: Keep::Everything });
+        assert_eq!(half.passes, Passes { tokens: 546, keep: Keep::Everything });
         let least = need(&config, &load(), Passes { tokens: 128, keep: Keep::Inputs });
         assert_eq!(plan(&config, &load(), least.total()).unwrap(), least);
         let refused = plan(&config, &load(), least.total() - 1).unwrap_err();

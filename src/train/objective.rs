@@ -4,7 +4,7 @@ use crate::batch::{Batch, Selection};
 use crate::bert::HeadPart;
 use crate::device::Tensor;
 use crate::error::{Error, Result};
-use crate::ops::cross_entropy::{self, IGNORED, Targets};
+use crate::ops::cross_entropy::{self, IGNORED, Outcome, Targets};
 use crate::ops::{Ops, binary_cross_entropy, squared_error};
 
 use super::encode::{Item, ItemTarget};
@@ -141,6 +141,12 @@ fn labels(item: &Item) -> &[i32] {
     }
 }
 
+/// The labels of all places that have one, in order.
+pub(super) fn words(items: &[&Item]) -> Vec<i32> {
+    let all = items.iter().flat_map(|item| labels(item).iter().copied());
+    all.filter(|&label| label != IGNORED).collect()
+}
+
 /// How classes count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Weighing {
@@ -181,7 +187,7 @@ impl Aim {
                 };
                 Ok(Self::Labels(items.iter().map(label).collect::<Result<_>>()?))
             }
-            Objective::Tag | Objective::MaskedLm => Ok(Self::words(items)),
+            Objective::Tag | Objective::MaskedLm => Ok(Self::Labels(words(items))),
             Objective::MultiLabel | Objective::Regress => {
                 let mut numbers = Vec::new();
                 for item in items {
@@ -206,12 +212,6 @@ impl Aim {
         }
     }
 
-    /// Of masked places.
-    pub fn words(items: &[&Item]) -> Self {
-        let all = items.iter().flat_map(|item| labels(item).iter().copied());
-        Self::Labels(all.filter(|&label| label != IGNORED).collect())
-    }
-
     /// What the sum of losses is divided by: the weight of all labels, or the number of numbers.
     pub fn divisor(&self, weighing: &Weighing) -> f64 {
         match self {
@@ -221,7 +221,7 @@ impl Aim {
         }
     }
 
-    /// The sum of losses, not divided, and its gradient times `scale`.
+    /// The sum of losses, not divided, and its gradient times `scale`; correct are counted of labels alone.
     pub fn loss<D: Ops>(
         &self,
         device: &D,
@@ -229,18 +229,23 @@ impl Aim {
         weighing: &Weighing,
         scale: f32,
         dlogits: &mut Tensor<D>,
-    ) -> Result<f64> {
+    ) -> Result<Outcome> {
+        let uncounted = |loss| Outcome { loss, correct: 0 };
         match self {
             Self::Labels(labels) => {
                 cross_entropy::forward_backward(device, logits, &weighing.targets(labels), scale, dlogits)
             }
-            Self::Switches(numbers) => binary_cross_entropy::forward_backward(device, logits, numbers, scale, dlogits),
-            Self::Numbers(numbers) => squared_error::forward_backward(device, logits, numbers, scale, dlogits),
+            Self::Switches(numbers) => {
+                binary_cross_entropy::forward_backward(device, logits, numbers, scale, dlogits).map(uncounted)
+            }
+            Self::Numbers(numbers) => {
+                squared_error::forward_backward(device, logits, numbers, scale, dlogits).map(uncounted)
+            }
             Self::Spans(spans) => {
                 let values = logits.to_host(device)?;
                 let (loss, gradient) = span_loss(&values, spans, scale);
                 *dlogits = Tensor::from_host(device, &gradient, logits.rows(), logits.cols())?;
-                Ok(loss)
+                Ok(uncounted(loss))
             }
         }
     }

@@ -106,7 +106,8 @@ impl Weights {
         Ok(weights)
     }
 
-    fn empty() -> Self {
+    /// An index over nothing.
+    pub fn empty() -> Self {
         Self { files: Vec::new(), tensors: BTreeMap::new() }
     }
 
@@ -169,8 +170,10 @@ impl Weights {
         })
     }
 
-    fn lacks(&self, name: &str) -> Error {
+    /// What taking a tensor that is not there fails with.
+    pub fn lacks(&self, name: &str) -> Error {
         let files = match self.files.as_slice() {
+            [] => return Error::missing(format!("tensor {name:?} is not there: the model has no files")),
             [only] => only.name.clone(),
             shards => format!("any of {} shards", shards.len()),
         };

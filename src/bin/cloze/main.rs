@@ -16,6 +16,7 @@ mod model;
 mod npy;
 mod nsp;
 mod output;
+mod pretrain;
 mod report;
 mod score;
 mod stop;
@@ -66,6 +67,7 @@ enum Verb {
     Classify(classify::Classify),
     Tag(tag::Tag),
     Train(Box<train::Train>),
+    Pretrain(Box<pretrain::Pretrain>),
     Eval(eval::Eval),
     Bench(bench::Bench),
 }
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Verb::Classify(verb) => verb.run(),
         Verb::Tag(verb) => verb.run(),
         Verb::Train(verb) => verb.run(),
+        Verb::Pretrain(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
     };

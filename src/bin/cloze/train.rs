@@ -1,17 +1,17 @@
 //! `cloze train`: a model learns from files of examples.
 
-mod options;
-mod places;
+pub mod options;
+pub mod places;
 pub mod values;
-mod watch;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cloze::engine::{
-    Cancel, Confusion, Dataset, Every, FitEvent, FitRun, Fitted, Model, Run, TrainOptions, Trainer, replace_file,
+    Cancel, Confusion, Dataset, FitEvent, FitRun, Fitted, Model, Run, TrainOptions, Trainer, replace_file,
 };
-use cloze::error::{Error, Status};
+use cloze::error::Error;
 use serde_json::json;
 
 use crate::examples::{FileArgs, Task};
@@ -20,9 +20,9 @@ use crate::model::ModelArgs;
 use crate::output::{grouped, one_line};
 use crate::report::Report;
 use crate::stop::{Done, Stop};
-use options::{CourseArgs, EvaluationArgs, HeadArgs, MemoryArgs};
-use values::{EveryArg, Trains, parse_every};
-use watch::{Manner, Watch};
+use options::{CheckpointArgs, CourseArgs, EvaluationArgs, HeadArgs, LabelArgs, MemoryArgs};
+use values::Trains;
+use watch::{Manner, Pace, Watch};
 pub use watch::{lines, object};
 
 /// Labels whose names are told before training.
@@ -80,26 +80,14 @@ pub struct Train {
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
+    labels: LabelArgs,
+    #[command(flatten)]
     evaluation: EvaluationArgs,
     #[command(flatten)]
     memory: MemoryArgs,
 
-    /// Folder for checkpoints, from which a run goes on that was ended
-    #[arg(long, value_name = "DIR", help_heading = "Checkpoints")]
-    checkpoints: Option<PathBuf>,
-
-    /// When: epoch, or every N steps [default: epoch]
-    #[arg(long, value_name = "WHEN", value_parser = parse_every, requires = "checkpoints", help_heading = "Checkpoints")]
-    checkpoint_every: Option<EveryArg>,
-
-    /// Checkpoints kept: the newest N and the best [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "checkpoints",
-          help_heading = "Checkpoints")]
-    keep_checkpoints: Option<u32>,
-
-    /// Go on from the newest checkpoint, if there is one
-    #[arg(long, requires = "checkpoints", help_heading = "Checkpoints")]
-    resume: bool,
+    #[command(flatten)]
+    checkpoints: CheckpointArgs,
 
     /// Print JSON, one object a line
     #[arg(long)]
@@ -130,7 +118,7 @@ impl Train {
             trainer.resume(checkpoint)?;
         }
         let metric = job.dev.is_some().then(|| trainer.metric().to_owned());
-        let mut watch = Watch::new(self.manner(metric.clone()), trainer.position().step);
+        let mut watch = Watch::new(self.manner(metric.clone()), Pace::Examples, trainer.position().step);
         self.introduce(&job, &trainer, &mut watch);
         let fitted = self.fit(&job, &mut trainer, &mut watch)?;
         self.save(&trainer, &fitted, &mut watch)?;
@@ -149,7 +137,7 @@ impl Train {
             return Err(Stop::usage("--adapter-out goes with --trainable lora:R"));
         }
         let (out, adapter) = (("--out", self.out.as_deref()), ("--adapter-out", self.adapter_out.as_deref()));
-        let checkpoints = ("--checkpoints", self.checkpoints.as_deref());
+        let checkpoints = ("--checkpoints", self.checkpoints.checkpoints.as_deref());
         for ((option, inner), (other, outer)) in
             [(checkpoints, out), (checkpoints, adapter), (adapter, out), (out, adapter)]
         {
@@ -163,19 +151,23 @@ impl Train {
         if let Some(file) = &self.report {
             places::check_file(file)?;
         }
-        let folder = self.checkpoints.as_deref();
-        Ok(folder.map(|folder| places::checkpoint(folder, self.resume)).transpose()?.flatten())
+        self.checkpoints.begin()
     }
 
     fn job(&self) -> Result<Job, Stop> {
         let folder = self.model.folder()?;
         let train = self.files.read(&self.train, self.task)?;
         let dev = self.dev.as_deref().map(|file| self.files.read(file, self.task)).transpose()?;
-        let mut options =
-            options::options(self.task, &train, &self.course, &self.head, &self.evaluation, &self.memory)?;
-        options.checkpoints.clone_from(&self.checkpoints);
-        options.checkpoint = self.checkpoint_every.map_or(Every::Epoch, |when| when.0);
-        options.keep_checkpoints = self.keep_checkpoints.map_or(0, |count| count as usize);
+        let mut options = options::options(
+            self.task,
+            &train,
+            &self.course,
+            &self.labels,
+            &self.head,
+            &self.evaluation,
+            &self.memory,
+        )?;
+        self.checkpoints.put(&mut options);
         Ok(Job { folder, model: self.model.open()?, options, train, dev, cancel: interrupt::watched()? })
     }
 
@@ -194,13 +186,7 @@ impl Train {
         let dev = job.dev.as_ref().map_or_else(String::new, |dev| format!(", {} to evaluate on", count(dev)));
         watch.say(format!("{} examples to learn from{dev}", count(&job.train)));
         watch.say(format!("learns {}", self.learning(job, trainer)));
-        match (&self.checkpoints, trainer.position().step) {
-            (Some(folder), 0) if self.resume => {
-                watch.say(format!("no checkpoint in {}: begins at step 0", folder.display()));
-            }
-            (_, step) if step > 0 => watch.say(format!("goes on from step {}", grouped(step))),
-            _ => {}
-        }
+        self.checkpoints.introduce(trainer.position().step, watch);
         watch.say("");
     }
 
@@ -227,20 +213,7 @@ impl Train {
         let run = FitRun { cancel: Some(&job.cancel), observe: Some(&mut observe) };
         let fitted = trainer.fit(&job.train, job.dev.as_ref(), run);
         watch.finish();
-        fitted.map_err(|error| {
-            let what = match (error.status(), watch.last()) {
-                (Status::Cancelled, Some(last)) => format!("stopped after step {} of {}", last.step, watch.total()),
-                (Status::Cancelled, None) => "stopped before the first step".to_owned(),
-                (_, Some(_)) => error.message().to_owned(),
-                (_, None) => return error,
-            };
-            let newest = self.checkpoints.as_deref().and_then(|folder| places::newest(folder).ok()?);
-            let kept = match newest {
-                Some(folder) => format!("{} is kept, --resume goes on from it", folder.display()),
-                None => "nothing is saved".to_owned(),
-            };
-            Error::new(error.status(), format!("{what}; {kept}"))
-        })
+        fitted.map_err(|error| self.checkpoints.kept(error, watch))
     }
 
     fn save(&self, trainer: &Trainer, fitted: &Fitted, watch: &mut Watch) -> Result<(), Error> {

@@ -23,6 +23,7 @@ use crate::error::{Error, Result, Status};
 use crate::ops::adam_w::Moments;
 use crate::train::fit::{Course, Every, Position, Record};
 use crate::train::learner::Learner;
+use crate::train::losses::Mean;
 use crate::train::state::{EarlyStopping, TrainerState};
 use crate::train::stopping::Seen;
 use crate::train::update::Optimizer;
@@ -33,6 +34,8 @@ const STATE: &str = "trainer_state.json";
 const MOMENTS: &str = "optimizer.safetensors";
 const BEST: &str = "best.safetensors";
 const PREFIX: &str = "checkpoint-";
+/// Keys of a step's parts: of words and of next sentences.
+const PARTS: [[&str; 2]; 2] = [["mlm_loss", "mlm_accuracy"], ["nsp_loss", "nsp_accuracy"]];
 
 /// The best parameters so far, in an unnamed scratch file.
 pub struct Kept {
@@ -267,6 +270,7 @@ impl Writer {
             "best_metric_bits": position.seen.best.map(f64::to_bits),
             "without_improvement": position.seen.without_improvement,
             "stopped": position.stopped,
+            "source": position.source,
         }));
         state
     }
@@ -302,13 +306,21 @@ fn write_best(path: &Path, learner: &Learner<Cpu>, best: &mut Kept) -> Result<()
 /// The line of `log_history` as HuggingFace's Trainer writes it.
 fn log(record: &Record) -> Map<String, Value> {
     object(match record {
-        Record::Step(step) => json!({
-            "epoch": step.epoch,
-            "grad_norm": step.gradient_norm,
-            "learning_rate": step.learning_rate,
-            "loss": step.loss,
-            "step": step.step,
-        }),
+        Record::Step(step) => {
+            let mut line = json!({
+                "epoch": step.epoch,
+                "grad_norm": step.gradient_norm,
+                "learning_rate": step.learning_rate,
+                "loss": step.loss,
+                "step": step.step,
+            });
+            for ([loss, accuracy], part) in PARTS.into_iter().zip([step.words, step.next]) {
+                if let Some(Mean { loss: mean, accuracy: share }) = part {
+                    (line[loss], line[accuracy]) = (json!(mean), json!(share));
+                }
+            }
+            line
+        }
         Record::Evaluation(found) => {
             let mut line = Map::new();
             line.insert("epoch".into(), json!(found.epoch));
@@ -346,6 +358,7 @@ fn position(state: &TrainerState) -> Result<Position> {
         seen: Seen { best, without_improvement: u32::try_from(without).unwrap_or(u32::MAX) },
         best_step: state.best_global_step,
         stopped: cloze.get("stopped").and_then(Value::as_bool).unwrap_or(false),
+        source: cloze.get("source").and_then(Value::as_u64),
         history: state.log_history.iter().filter_map(record).collect(),
     })
 }
@@ -358,7 +371,9 @@ fn record(line: &Map<String, Value>) -> Option<Record> {
     let (step, epoch) = (line.get("step")?.as_u64()?, value("epoch")?);
     if let Some(loss) = value("loss") {
         let (learning_rate, gradient_norm) = (value("learning_rate")?, value("grad_norm")?);
-        return Some(Record::Step(StepRecord { step, epoch, loss, learning_rate, gradient_norm }));
+        let [words, next] = PARTS
+            .map(|[loss, accuracy]| value(loss).zip(value(accuracy)).map(|(loss, accuracy)| Mean { loss, accuracy }));
+        return Some(Record::Step(StepRecord { step, epoch, loss, learning_rate, gradient_norm, words, next }));
     }
     let mut metrics = Metrics::new();
     for (name, value) in line {

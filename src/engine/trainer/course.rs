@@ -4,30 +4,36 @@ use super::Trainer;
 use crate::bert::Noise;
 use crate::error::{Error, Result};
 use crate::train::batches::{Order, Plan};
+use crate::train::feed::Feed;
 use crate::train::fit::{Course, Every, Rates, total_steps};
 use crate::train::stopping::{Better, Stopping};
 
 impl Trainer {
-    /// The course over examples of the given lengths.
-    pub(super) fn course(&self, lengths: &[usize]) -> Result<Course> {
+    /// How examples that are all there become batches.
+    pub(super) fn plan(&self) -> Result<Plan> {
+        let options = &self.options;
+        Ok(Plan {
+            order: match (options.shuffle, options.group_by_length) {
+                (true, true) => Order::ByLength,
+                (true, false) => Order::Shuffled,
+                (false, false) => Order::Given,
+                (false, true) => {
+                    return Err(Error::argument("group_by_length: without shuffle, examples stay in their order"));
+                }
+            },
+            examples: options.batch_size,
+            tokens: if options.batch_tokens == 0 { usize::MAX } else { options.batch_tokens },
+            seed: options.seed,
+        })
+    }
+
+    /// The course over the batches of `train`.
+    pub(super) fn course(&self, train: &mut dyn Feed) -> Result<Course> {
         let options = &self.options;
         let metric = self.metric().to_owned();
         let mut course = Course {
             epochs: options.epochs,
             max_steps: options.max_steps,
-            plan: Plan {
-                order: match (options.shuffle, options.group_by_length) {
-                    (true, true) => Order::ByLength,
-                    (true, false) => Order::Shuffled,
-                    (false, false) => Order::Given,
-                    (false, true) => {
-                        return Err(Error::argument("group_by_length: without shuffle, examples stay in their order"));
-                    }
-                },
-                examples: options.batch_size,
-                tokens: if options.batch_tokens == 0 { usize::MAX } else { options.batch_tokens },
-                seed: options.seed,
-            },
             accumulation: options.accumulation,
             learning_rate: options.learning_rate,
             schedule: options.schedule,
@@ -43,7 +49,7 @@ impl Trainer {
             },
             metric,
         };
-        let total = total_steps(&course, lengths)?;
+        let total = total_steps(&course, train)?;
         course.warmup = match options.warmup {
             share if share < 1.0 => (share * total as f64).ceil() as u64,
             steps => steps as u64,

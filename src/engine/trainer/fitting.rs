@@ -8,7 +8,8 @@ use crate::engine::{Cancel, evaluate};
 use crate::error::{Error, Result, Status};
 use crate::train::encode::Item;
 use crate::train::examples::Dataset;
-use crate::train::fit::{self, EvaluationRecord, Examples, Moment, Record, StepRecord};
+use crate::train::feed::{Feed, Items};
+use crate::train::fit::{self, EvaluationRecord, Examples, Moment, Record, Size, StepRecord};
 use crate::train::metrics::Metrics;
 use crate::train::prefix::{CacheLimits, PrefixCache};
 
@@ -29,8 +30,8 @@ pub enum FitEvent<'a> {
         record: &'a StepRecord,
         /// Steps there will be, if nothing stops training early.
         total: u64,
-        /// Examples it took.
-        examples: usize,
+        /// What it was made of.
+        size: Size,
         /// Seconds it took.
         seconds: f64,
     },
@@ -72,35 +73,47 @@ impl Trainer {
     /// caller stopped it, and `Io` when a checkpoint cannot be written. Parameters are then those of the last whole step,
     /// and earlier checkpoints are still there.
     pub fn fit(&mut self, train: &Dataset, dev: Option<&Dataset>, run: FitRun<'_>) -> Result<Fitted> {
-        let steady = self.model.inner.device.clone();
-        let device = steady.cancelled_by(run.cancel);
         let train_items = self.encode(train)?;
         let dev_items =
             dev.map(|dev| self.encode(dev).map_err(|error| error.within("development examples"))).transpose()?;
         if let (Some(dev), Some([])) = (dev, dev_items.as_deref()) {
             return Err(Error::argument(format!("no examples to evaluate on, {} given", dev.len())));
         }
-        let lengths: Vec<usize> = train_items.iter().map(|item| item.tokens.ids.len()).collect();
-        let course = self.course(&lengths)?;
+        let plan = self.plan()?;
         let none: &[Item] = &[];
         self.fit_memory(&[&train_items, dev_items.as_deref().unwrap_or(none)], self.options.batch_size)?;
+        let (mut cache, mut dev_cache) = self.caches(train_items.len(), dev_items.as_ref().map_or(0, Vec::len));
+        let dev_examples = dev_items.as_deref().map(|items| Examples { items, cache: &mut dev_cache });
+        let empty = Dataset::new();
+        self.go_through(&mut Items::new(&train_items, plan, &mut cache), dev_examples, dev.unwrap_or(&empty), run)
+    }
+
+    /// Trains on batches of any kind. `judged` is what the items of `dev` were made of, where a metric asks for more than
+    /// the items.
+    pub(super) fn go_through(
+        &mut self,
+        train: &mut dyn Feed,
+        dev: Option<Examples<'_>>,
+        judged: &Dataset,
+        run: FitRun<'_>,
+    ) -> Result<Fitted> {
         if self.accumulated > 0 {
             return Err(Error::argument("gradients are accumulated: apply them before fitting"));
         }
-
-        let (mut cache, mut dev_cache) = self.caches(train_items.len(), dev_items.as_ref().map_or(0, Vec::len));
+        let steady = self.model.inner.device.clone();
+        let device = steady.cancelled_by(run.cancel);
+        let course = self.course(train)?;
         let labels = self.labels.clone();
         let model = self.model.clone();
         let encoding = evaluate::Encoding::new(&model, self.options.objective, &labels, self.options.max_tokens)?;
-        let empty = Dataset::new();
-        let judge = evaluate::judge(self.options.objective, dev.unwrap_or(&empty), &labels, encoding.borrow());
+        let judge = evaluate::judge(self.options.objective, judged, &labels, encoding.borrow());
         let mut observe = run.observe;
         let mut tell = |event: FitEvent<'_>| match observe.as_mut().is_none_or(|observe| observe(&event)) {
             true => Ok(()),
             false => Err(Error::new(Status::Cancelled, "cancelled by the progress callback")),
         };
         let keeps = self.options.keep_best;
-        let writer = self.writer(&course, fit::total_steps(&course, &lengths)?)?;
+        let writer = self.writer(&course, fit::total_steps(&course, train)?)?;
         let mut best = self.best.take();
         let Self { learner, optimizer, position, .. } = self;
         let outcome = fit::fit(
@@ -110,13 +123,11 @@ impl Trainer {
             optimizer,
             &course,
             position,
-            Examples { items: &train_items, cache: &mut cache },
-            dev_items.as_deref().map(|items| Examples { items, cache: &mut dev_cache }),
+            train,
+            dev,
             &judge,
             &mut |moment, learner, optimizer, position| match moment {
-                Moment::Step { record, total, examples, seconds } => {
-                    tell(FitEvent::Step { record, total, examples, seconds })
-                }
+                Moment::Step { record, total, size, seconds } => tell(FitEvent::Step { record, total, size, seconds }),
                 Moment::Evaluation { record, seconds } => tell(FitEvent::Evaluation { record, seconds }),
                 Moment::Best if keeps => {
                     best = Some(Kept::of(learner, position.step)?);

@@ -4,7 +4,9 @@ mod checkpoint;
 mod course;
 mod fitting;
 mod flat;
+mod heads;
 mod options;
+mod pretraining;
 mod solving;
 
 pub use fitting::{FitEvent, FitRun, Fitted};
@@ -16,14 +18,13 @@ use std::sync::Arc;
 
 use super::heads::NamedHead;
 use super::{Cancel, Model, Run, adapters, evaluate};
+use crate::bert::HeadPart;
 use crate::bert::peft::LoraConfig;
-use crate::bert::{Bert, Config, HeadPart};
 use crate::device::Cpu;
 use crate::error::{Error, Result};
 use crate::train::encode::Item;
 use crate::train::examples::Dataset;
 use crate::train::fit::{Examples, Position};
-use crate::train::init;
 use crate::train::labels::Labels;
 use crate::train::learner::{Frozen, Learner};
 use crate::train::memory::{self, Load, Need};
@@ -40,6 +41,8 @@ pub struct Trainer {
     model: Model,
     options: TrainOptions,
     labels: Vec<String>,
+    /// Canonical names of what began at random.
+    fresh: Vec<String>,
     learner: Learner<Cpu>,
     optimizer: Optimizer<Cpu>,
     position: Position,
@@ -54,10 +57,6 @@ pub struct Trainer {
     /// The best parameters so far, where they are kept.
     best: Option<checkpoint::Kept>,
 }
-
-/// Streams of new weights, so that a head and a pooler of one seed differ.
-const HEAD_STREAM: u32 = 1;
-const POOLER_STREAM: u32 = 2;
 
 impl Trainer {
     /// A training of `model`. Labels come from the options, else from `labels_from`, else from the folder's own head.
@@ -82,12 +81,7 @@ impl Trainer {
         check_weights(options, &labels)?;
         let mut bert = inner.bert.share();
         let mut scope = options.scope(&config, inner.bert.encoder().schedule())?;
-        if options.objective.is_pooled() && inner.bert.heads().pooler.is_err() {
-            let (hidden, std) = (config.hidden, config.initializer_range);
-            bert.set_pooler(Arc::new(init::dense(&inner.device, hidden, hidden, std, options.seed, POOLER_STREAM)?));
-            scope.pooler = true;
-        }
-        give_head(model, options, &config, &labels, &mut bert)?;
+        let fresh = heads::give(model, options, &config, &labels, &mut bert, &mut scope)?;
         let lora = match options.trainable {
             Trainable::Lora => {
                 let config = adapters::lora_config(&options.lora, inner.source.name(), &scope.heads, scope.pooler);
@@ -115,6 +109,7 @@ impl Trainer {
             model: model.clone(),
             options: options.clone(),
             labels,
+            fresh,
             learner,
             optimizer,
             position: Position::default(),
@@ -129,6 +124,11 @@ impl Trainer {
     /// Labels by their numbers; none for objectives without.
     pub fn labels(&self) -> &[String] {
         &self.labels
+    }
+
+    /// Canonical names of the tensors of heads and pooler that began at random.
+    pub fn fresh(&self) -> &[String] {
+        &self.fresh
     }
 
     /// Name of the metric that decides which parameters are best: the options', or the task's own.
@@ -161,10 +161,10 @@ impl Trainer {
         let numbers: Vec<usize> = (0..list.len()).collect();
         let mut cache = PrefixCache::new(list.len(), CacheLimits { memory: 0, file: 0 });
         match self.learner.accumulate(&device, &list, &numbers, &mut cache, Some(&noise)) {
-            Ok(loss) => {
+            Ok(losses) => {
                 self.accumulated += 1;
                 self.rows += items.iter().map(|item| item.tokens.ids.len()).sum::<usize>();
-                Ok(loss)
+                Ok(losses.loss)
             }
             Err(error) => {
                 (self.accumulated, self.rows) = (0, 0);
@@ -279,6 +279,11 @@ impl Trainer {
     fn fit_memory(&mut self, sets: &[&[Item]], batch: usize) -> Result<()> {
         let lengths = || sets.iter().flat_map(|set| set.iter()).map(|item| item.tokens.ids.len());
         let longest = lengths().max().unwrap_or(1);
+        self.fit_pass(longest, batch)
+    }
+
+    /// The same for batches of `batch` examples of at most `longest` tokens.
+    fn fit_pass(&mut self, longest: usize, batch: usize) -> Result<()> {
         let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
         let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
         let need = memory::plan(self.learner.bert().config(), &load, self.options.memory)?;
@@ -344,47 +349,6 @@ fn check_weights(options: &TrainOptions, labels: &[String]) -> Result<()> {
     if options.label_smoothing > 0.0 && !classes {
         return Err(Error::argument("label_smoothing: only classification and tagging have classes"));
     }
-    Ok(())
-}
-
-/// Puts the head that trains in its place: the folder's own where it fits, else a new one.
-fn give_head(
-    model: &Model,
-    options: &TrainOptions,
-    config: &Config,
-    labels: &[String],
-    bert: &mut Bert<Cpu>,
-) -> Result<()> {
-    let inner = &model.inner;
-    if options.objective.has_words() {
-        inner.bert.heads().masked_lm.as_ref().map_err(Clone::clone)?;
-    }
-    let Some(part) = options.objective.dense_head() else { return Ok(()) };
-    let outputs = match part {
-        HeadPart::Span | HeadPart::NextSentence => 2,
-        _ => labels.len(),
-    };
-    if !options.head.is_empty()
-        && !options.fresh_head
-        && let Some(head) = inner.heads.iter().find(|head| head.name == options.head)
-        && head.part == part
-        && head.labels == labels
-    {
-        bert.set_head(part, Arc::clone(&head.dense), config.clone());
-        if let Some(pooler) = &head.pooler {
-            bert.set_pooler(Arc::clone(pooler));
-        }
-        return Ok(());
-    }
-    let fits = inner.bert.heads().dense(part).is_ok_and(|dense| dense.weight.shape().0 == outputs)
-        && (matches!(part, HeadPart::Span | HeadPart::NextSentence) || inner.bert.config().labels == labels);
-    if fits && !options.fresh_head && options.head.is_empty() {
-        bert.set_config(config.clone());
-        return Ok(());
-    }
-    let (hidden, std) = (config.hidden, config.initializer_range);
-    let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, HEAD_STREAM)?;
-    bert.set_head(part, Arc::new(dense), config.clone());
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::bert::{Config, HeadPart, Problem, Scope};
 use crate::error::{Error, Result};
+use crate::train::corpus::{MaskUnit, Recipe, Renewal};
 use crate::train::fit::Every;
 use crate::train::objective::Objective;
 use crate::train::schedule::Schedule;
@@ -121,6 +122,10 @@ pub struct TrainOptions {
     pub cache_memory: u64,
     /// Most bytes of a scratch file for the same.
     pub cache_file: u64,
+    /// How a corpus becomes examples.
+    pub pretraining: Recipe,
+    /// Most examples of a development corpus; 0 for all.
+    pub dev_examples: usize,
     /// Where checkpoints go.
     pub checkpoints: Option<PathBuf>,
     /// When.
@@ -168,6 +173,8 @@ impl Default for TrainOptions {
             memory: 0,
             cache_memory: 256 << 20,
             cache_file: 8 << 30,
+            pretraining: Recipe::default(),
+            dev_examples: 0,
             checkpoints: None,
             checkpoint: Every::Epoch,
             keep_checkpoints: 0,
@@ -266,7 +273,7 @@ impl TrainOptions {
     /// What has to be the same for a training to go on as if it had not stopped.
     pub(super) fn fingerprint(&self) -> Value {
         let Self { lora, .. } = self;
-        json!({
+        let mut fingerprint = json!({
             "objective": format!("{:?}", self.objective),
             "head": self.head,
             "trainable": format!("{:?}", self.trainable),
@@ -283,6 +290,12 @@ impl TrainOptions {
             "dropout": [self.dropout, self.frozen_dropout],
             "seed": self.seed,
             "max_tokens": self.max_tokens,
-        })
+        });
+        if self.objective.has_words() {
+            let Recipe { masked, unit, short, random_next, renewal } = self.pretraining;
+            let (whole, renewed) = (unit == MaskUnit::WholeWord, renewal == Renewal::EveryEpoch);
+            fingerprint["pretraining"] = json!([masked, whole, short, random_next, renewed]);
+        }
+        fingerprint
     }
 }

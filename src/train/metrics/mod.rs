@@ -9,6 +9,7 @@ pub mod confusion;
 pub mod correlation;
 pub mod spans;
 
+use super::losses::Mean;
 use crate::error::{Error, Result};
 use confusion::{Average, Confusion, Counts, averaged};
 
@@ -61,6 +62,21 @@ impl Metrics {
         metrics.push("weighted_f1", confusion.averaged(Average::Weighted).f1);
         metrics.push("matthews_correlation", confusion.matthews());
         Ok(metrics)
+    }
+
+    /// Of masked words `perplexity`, `mlm_loss` and `mlm_accuracy`; of next sentences `nsp_loss` and `nsp_accuracy`.
+    pub fn pretraining(words: Option<Mean>, next: Option<Mean>) -> Self {
+        let mut metrics = Self::new();
+        if let Some(Mean { loss, accuracy }) = words {
+            metrics.push("perplexity", loss.exp());
+            metrics.push("mlm_loss", loss);
+            metrics.push("mlm_accuracy", accuracy);
+        }
+        if let Some(Mean { loss, accuracy }) = next {
+            metrics.push("nsp_loss", loss);
+            metrics.push("nsp_accuracy", accuracy);
+        }
+        metrics
     }
 
     /// Any number of labels an example, `[S, labels]` row by row: `accuracy` (all labels right), `micro_precision`,

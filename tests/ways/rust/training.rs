@@ -16,14 +16,14 @@ fn metrics(measured: &Measured) -> Metrics {
 
 fn news(event: &FitEvent<'_>) -> News {
     match *event {
-        FitEvent::Step { record, total, examples, .. } => News::Step {
+        FitEvent::Step { record, total, size, .. } => News::Step {
             step: record.step,
             total,
             epoch: record.epoch,
             loss: record.loss,
             learning_rate: record.learning_rate,
             gradient_norm: record.gradient_norm,
-            examples: examples as u64,
+            examples: size.examples as u64,
         },
         FitEvent::Evaluation { record, .. } => {
             News::Evaluation { metrics: metrics(&record.metrics), best: record.best }

@@ -1,12 +1,18 @@
 //! How a training goes: what the arguments say, in the library's terms.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use cloze::engine::{Dataset, Every, Labels, LoraOptions, Schedule, TrainOptions};
+use cloze::error::{Error, Status};
 
 use crate::examples::Task;
+use crate::output::grouped;
 use crate::stop::Stop;
 
+use super::places;
 use super::values::{EveryArg, Size, Trains, parse_every, parse_size, parse_trains, parse_weights};
+use super::watch::Watch;
 
 #[derive(Args)]
 pub struct CourseArgs {
@@ -70,7 +76,11 @@ pub struct CourseArgs {
     /// Run frozen layers with dropout in every epoch, as HuggingFace does, instead of once without
     #[arg(long, help_heading = "Regularisation")]
     frozen_dropout: bool,
+}
 
+/// How labels count.
+#[derive(Args)]
+pub struct LabelArgs {
     /// Share of the target that is spread over all labels [default: 0]
     #[arg(long, value_name = "X", help_heading = "Regularisation")]
     label_smoothing: Option<f32>,
@@ -82,6 +92,68 @@ pub struct CourseArgs {
 
 /// Labels and their weights.
 type Weights = Vec<(String, f32)>;
+
+/// Where a run that was ended goes on.
+#[derive(Args)]
+pub struct CheckpointArgs {
+    /// Folder for checkpoints, from which a run goes on that was ended
+    #[arg(long, value_name = "DIR", help_heading = "Checkpoints")]
+    pub checkpoints: Option<PathBuf>,
+
+    /// When: epoch, or every N steps [default: epoch]
+    #[arg(long, value_name = "WHEN", value_parser = parse_every, requires = "checkpoints", help_heading = "Checkpoints")]
+    checkpoint_every: Option<EveryArg>,
+
+    /// Checkpoints kept: the newest N and the best [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "checkpoints",
+          help_heading = "Checkpoints")]
+    keep_checkpoints: Option<u32>,
+
+    /// Go on from the newest checkpoint, if there is one
+    #[arg(long, requires = "checkpoints", help_heading = "Checkpoints")]
+    pub resume: bool,
+}
+
+impl CheckpointArgs {
+    /// The checkpoint to go on from.
+    pub fn begin(&self) -> Result<Option<PathBuf>, Stop> {
+        let folder = self.checkpoints.as_deref();
+        Ok(folder.map(|folder| places::checkpoint(folder, self.resume)).transpose()?.flatten())
+    }
+
+    /// What is kept of a training that ended with `error`, for its message.
+    pub fn kept(&self, error: Error, watch: &Watch) -> Error {
+        let what = match (error.status(), watch.last()) {
+            (Status::Cancelled, Some(last)) => format!("stopped after step {} of {}", last.step, watch.total()),
+            (Status::Cancelled, None) => "stopped before the first step".to_owned(),
+            (_, Some(_)) => error.message().to_owned(),
+            (_, None) => return error,
+        };
+        let newest = self.checkpoints.as_deref().and_then(|folder| places::newest(folder).ok()?);
+        let kept = match newest {
+            Some(folder) => format!("{} is kept, --resume goes on from it", folder.display()),
+            None => "nothing is saved".to_owned(),
+        };
+        Error::new(error.status(), format!("{what}; {kept}"))
+    }
+
+    /// Says where a training begins that is to go on from step `step`.
+    pub fn introduce(&self, step: u64, watch: &mut Watch) {
+        match (&self.checkpoints, step) {
+            (Some(folder), 0) if self.resume => {
+                watch.say(format!("no checkpoint in {}: begins at step 0", folder.display()));
+            }
+            (_, step) if step > 0 => watch.say(format!("goes on from step {}", grouped(step))),
+            _ => {}
+        }
+    }
+
+    pub fn put(&self, options: &mut TrainOptions) {
+        options.checkpoints.clone_from(&self.checkpoints);
+        options.checkpoint = self.checkpoint_every.map_or(Every::Epoch, |when| when.0);
+        options.keep_checkpoints = self.keep_checkpoints.map_or(0, |count| count as usize);
+    }
+}
 
 #[derive(Args)]
 pub struct HeadArgs {
@@ -185,7 +257,7 @@ impl HeadArgs {
 }
 
 impl CourseArgs {
-    fn put(&self, options: &mut TrainOptions) -> Result<(), Stop> {
+    pub fn put(&self, options: &mut TrainOptions) -> Result<(), Stop> {
         let own = TrainOptions::default();
         options.max_steps = self.steps.unwrap_or(0);
         options.epochs = self.epochs.or(self.steps).unwrap_or(own.epochs);
@@ -204,10 +276,11 @@ impl CourseArgs {
         options.max_gradient_norm = self.clip.unwrap_or(own.max_gradient_norm);
         options.dropout = self.dropout;
         options.frozen_dropout = self.frozen_dropout;
-        options.label_smoothing = self.label_smoothing.unwrap_or(own.label_smoothing);
         Ok(())
     }
+}
 
+impl LabelArgs {
     /// The weights by the numbers of the labels, which are those given or else those of `train`.
     fn weights(&self, labels: &[String], train: &Dataset) -> Result<Vec<f32>, Stop> {
         let Some(given) = &self.class_weights else { return Ok(Vec::new()) };
@@ -226,7 +299,7 @@ impl EvaluationArgs {
         !self.no_keep_best
     }
 
-    fn put(&self, options: &mut TrainOptions) {
+    pub fn put(&self, options: &mut TrainOptions) {
         options.evaluate = self.eval_every.map_or(Every::Epoch, |when| when.0);
         options.metric = self.metric.clone().unwrap_or_default();
         options.patience = self.patience.unwrap_or(0);
@@ -235,7 +308,7 @@ impl EvaluationArgs {
 }
 
 impl MemoryArgs {
-    fn put(&self, options: &mut TrainOptions) {
+    pub fn put(&self, options: &mut TrainOptions) {
         let own = TrainOptions::default();
         options.memory = self.memory.map_or(own.memory, |size| size.0);
         options.cache_memory = self.cache_memory.map_or(own.cache_memory, |size| size.0);
@@ -248,6 +321,7 @@ pub fn options(
     task: Task,
     train: &Dataset,
     course: &CourseArgs,
+    labels: &LabelArgs,
     head: &HeadArgs,
     evaluation: &EvaluationArgs,
     memory: &MemoryArgs,
@@ -257,7 +331,8 @@ pub fn options(
     course.put(&mut options)?;
     evaluation.put(&mut options);
     memory.put(&mut options);
-    options.class_weights = course.weights(&options.labels, train)?;
+    options.label_smoothing = labels.label_smoothing.unwrap_or(options.label_smoothing);
+    options.class_weights = labels.weights(&options.labels, train)?;
     Ok(options)
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stderr};
 use std::time::Instant;
 
-use cloze::engine::{EvaluationRecord, FitEvent, Metrics, StepRecord};
+use cloze::engine::{EvaluationRecord, FitEvent, Mean as Part, Metrics, Size, StepRecord};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value, json};
 
@@ -18,12 +18,16 @@ pub struct Watch {
     started: Instant,
     /// Of steps since the last line of them.
     recent: Mean,
+    /// Of the same steps: words and next sentences.
+    parts: [PartMean; 2],
     /// Of steps since the last row of the table.
     since_row: Mean,
     last: Option<StepRecord>,
     printed: Option<u64>,
     total: u64,
-    examples_per_second: Option<f64>,
+    pace: Pace,
+    /// Examples or tokens a second, over about ten steps.
+    speed: Option<f64>,
     has_header: bool,
     failed: Option<Stop>,
 }
@@ -34,6 +38,29 @@ pub enum Manner {
     Json { every: u64 },
     /// For people: a row for each evaluation with the metric of this name, or for each epoch without any.
     Table { metric: Option<String> },
+}
+
+/// What speed is told in.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    Examples,
+    Tokens,
+}
+
+impl Pace {
+    fn of(self, size: &Size) -> f64 {
+        match self {
+            Pace::Examples => size.examples as f64,
+            Pace::Tokens => size.tokens as f64,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Pace::Examples => "examples",
+            Pace::Tokens => "tokens",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -55,9 +82,33 @@ impl Mean {
     }
 }
 
+/// Of [`StepRecord::words`] and [`StepRecord::next`], in JSON.
+const PARTS: [&str; 2] = ["mlm", "nsp"];
+
+/// The mean of what steps tell of one part.
+#[derive(Default)]
+struct PartMean {
+    loss: Mean,
+    accuracy: Mean,
+}
+
+impl PartMean {
+    fn add(&mut self, part: Option<Part>) {
+        if let Some(Part { loss, accuracy }) = part {
+            self.loss.add(loss);
+            self.accuracy.add(accuracy);
+        }
+    }
+
+    /// The mean so far, of anything; begins anew.
+    fn take(&mut self) -> Option<Part> {
+        (self.loss.count > 0).then(|| Part { loss: self.loss.take(), accuracy: self.accuracy.take() })
+    }
+}
+
 impl Watch {
     /// A watch over a training that has done `steps` already.
-    pub fn new(manner: Manner, steps: u64) -> Self {
+    pub fn new(manner: Manner, pace: Pace, steps: u64) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let style = ProgressStyle::with_template("{bar:14} {percent:>3} %  {eta:>3} left  {wide_msg}");
         if let Ok(style) = style {
@@ -71,11 +122,13 @@ impl Watch {
             manner,
             started: Instant::now(),
             recent: Mean::default(),
+            parts: Default::default(),
             since_row: Mean::default(),
             last: None,
             printed: None,
             total: 0,
-            examples_per_second: None,
+            pace,
+            speed: None,
             has_header: false,
             failed: None,
         }
@@ -100,9 +153,9 @@ impl Watch {
     /// Takes in what happened.
     pub fn see(&mut self, event: &FitEvent<'_>) {
         match event {
-            FitEvent::Step { record, total, examples, seconds } => {
+            FitEvent::Step { record, total, size, seconds } => {
                 self.total = *total;
-                self.step(record, *examples as f64 / seconds.max(1e-9));
+                self.step(record, self.pace.of(size) / seconds.max(1e-9));
             }
             FitEvent::Evaluation { record, seconds } => self.evaluation(record, *seconds),
             FitEvent::Checkpoint { .. } => {}
@@ -113,9 +166,9 @@ impl Watch {
         self.recent.add(record.loss);
         self.since_row.add(record.loss);
         self.last = Some(*record);
-        // a running mean over about ten steps
-        let speed = self.examples_per_second.map_or(speed, |before| 0.9 * before + 0.1 * speed);
-        self.examples_per_second = Some(speed);
+        let speed = self.speed.map_or(speed, |before| 0.9 * before + 0.1 * speed);
+        self.speed = Some(speed);
+        self.parts.iter_mut().zip([record.words, record.next]).for_each(|(mean, part)| mean.add(part));
         self.draw(record, speed);
         match &self.manner {
             Manner::Json { every } if record.step.is_multiple_of(*every) => self.print_step(),
@@ -131,7 +184,8 @@ impl Watch {
         }
         self.bar.set_position(record.step);
         let (step, total, loss, rate) = (record.step, self.total, record.loss, record.learning_rate);
-        self.bar.set_message(format!("{step}/{total}  loss {loss:.4}  lr {rate:.1e}  {speed:.0} examples/s"));
+        let of = self.pace.name();
+        self.bar.set_message(format!("{step}/{total}  loss {loss:.4}  lr {rate:.1e}  {speed:.0} {of}/s"));
     }
 
     fn evaluation(&mut self, record: &EvaluationRecord, seconds: f64) {
@@ -151,9 +205,18 @@ impl Watch {
         let Some(last) = self.last.filter(|last| self.printed != Some(last.step)) else { return };
         self.printed = Some(last.step);
         let loss = self.recent.take();
-        self.out.json(&json!({
+        let mut line = json!({
             "step": last.step, "epoch": last.epoch, "loss": loss, "learning_rate": number(last.learning_rate as f32),
-        }));
+        });
+        for (name, mean) in PARTS.into_iter().zip(&mut self.parts) {
+            if let Some(Part { loss, accuracy }) = mean.take() {
+                (line[format!("{name}_loss")], line[format!("{name}_accuracy")]) = (json!(loss), json!(accuracy));
+            }
+        }
+        if let (Pace::Tokens, Some(speed)) = (self.pace, self.speed) {
+            line["tokens_per_second"] = json!(speed.round());
+        }
+        self.out.json(&line);
         self.flush();
     }
 

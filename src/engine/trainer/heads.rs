@@ -1,0 +1,117 @@
+//! The heads that a training needs: the model's own where they fit, new ones where that is meant.
+
+use std::sync::Arc;
+
+use super::TrainOptions;
+use crate::bert::{Bert, Config, HeadPart, Scope, init, pooler_module};
+use crate::device::Cpu;
+use crate::engine::Model;
+use crate::error::{Error, Result, Status};
+use crate::train::objective::Objective;
+
+/// Streams of new weights, so that a head and a pooler of one seed differ.
+const HEAD_STREAM: u32 = 1;
+const POOLER_STREAM: u32 = 2;
+
+/// Puts the heads that train in their places, and a pooler under them. Returns the canonical names of what is new.
+///
+/// Classifiers, taggers and span heads are new wherever the folder's do not fit. Those of pretraining are new only where
+/// `fresh_head` asks for it: else `Missing` names the tensor that is not there.
+pub fn give(
+    model: &Model,
+    options: &TrainOptions,
+    config: &Config,
+    labels: &[String],
+    bert: &mut Bert<Cpu>,
+    scope: &mut Scope,
+) -> Result<Vec<String>> {
+    let mut fresh = Vec::new();
+    let language = options.objective.has_words() || options.objective == Objective::NextSentence;
+    if options.objective.has_words() {
+        give_words(model, options, bert, &mut fresh)?;
+    }
+    if options.objective.is_pooled() && model.inner.bert.heads().pooler.is_err() {
+        if let (true, false, Err(missing)) = (language, options.fresh_head, &model.inner.bert.heads().pooler) {
+            return Err(ask(missing));
+        }
+        let (hidden, std) = (config.hidden, config.initializer_range);
+        let pooler = init::dense(&model.inner.device, hidden, hidden, std, options.seed, POOLER_STREAM)?;
+        bert.set_pooler(Arc::new(pooler));
+        scope.pooler = true;
+        fresh.extend(of_dense(pooler_module(config.architecture)));
+    }
+    give_dense(model, options, config, labels, bert, &mut fresh)?;
+    Ok(fresh)
+}
+
+/// The masked-LM head; its decoder stays the word embeddings where that is so.
+fn give_words(model: &Model, options: &TrainOptions, bert: &mut Bert<Cpu>, fresh: &mut Vec<String>) -> Result<()> {
+    match &model.inner.bert.heads().masked_lm {
+        Ok(_) if !options.fresh_head => Ok(()),
+        Err(missing) if !options.fresh_head => Err(ask(missing)),
+        _ => {
+            fresh.extend(bert.make_masked_lm(&model.inner.device, options.seed)?);
+            Ok(())
+        }
+    }
+}
+
+/// A head that is one dense layer.
+fn give_dense(
+    model: &Model,
+    options: &TrainOptions,
+    config: &Config,
+    labels: &[String],
+    bert: &mut Bert<Cpu>,
+    fresh: &mut Vec<String>,
+) -> Result<()> {
+    let inner = &model.inner;
+    let Some(part) = options.objective.dense_head() else { return Ok(()) };
+    let outputs = match part {
+        HeadPart::Span | HeadPart::NextSentence => 2,
+        _ => labels.len(),
+    };
+    if !options.head.is_empty()
+        && !options.fresh_head
+        && let Some(head) = inner.heads.iter().find(|head| head.name == options.head)
+        && head.part == part
+        && head.labels == labels
+    {
+        bert.set_head(part, Arc::clone(&head.dense), config.clone());
+        if let Some(pooler) = &head.pooler {
+            bert.set_pooler(Arc::clone(pooler));
+        }
+        return Ok(());
+    }
+    let own = inner.bert.heads().dense(part);
+    if let (HeadPart::NextSentence, false, Err(missing)) = (part, options.fresh_head, &own) {
+        return Err(ask(missing));
+    }
+    let fits = own.is_ok_and(|dense| dense.weight.shape().0 == outputs)
+        && (matches!(part, HeadPart::Span | HeadPart::NextSentence) || inner.bert.config().labels == labels);
+    if fits && !options.fresh_head && options.head.is_empty() {
+        bert.set_config(config.clone());
+        return Ok(());
+    }
+    let (hidden, std) = (config.hidden, config.initializer_range);
+    let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, HEAD_STREAM)?;
+    bert.set_head(part, Arc::new(dense), config.clone());
+    fresh.extend(of_dense(match part {
+        HeadPart::NextSentence => "cls.seq_relationship",
+        HeadPart::Span => "qa_outputs",
+        _ => "classifier",
+    }));
+    Ok(())
+}
+
+/// What is missing, and how to have it made.
+fn ask(missing: &Error) -> Error {
+    match missing.status() {
+        Status::Missing => Error::missing(format!("{}; a fresh head begins at random", missing.message())),
+        _ => missing.clone(),
+    }
+}
+
+fn of_dense(module: &str) -> [String; 2] {
+    ["weight", "bias"].map(|end| format!("{module}.{end}"))
+}
