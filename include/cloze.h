@@ -724,6 +724,8 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_OBJECTIVE_MASKED_LM 6u     /* words for masks, TOKENS */
 #define CLOZE_OBJECTIVE_NEXT_SENTENCE 7u /* whether the second text follows, LABEL: "0" where it does, else "1" */
 #define CLOZE_OBJECTIVE_PRETRAINING 8u   /* MASKED_LM and NEXT_SENTENCE together, from a cloze_corpus. @since 0.3.0 */
+#define CLOZE_OBJECTIVE_CAUSAL_LM 9u     /* the next word at each place, of causal models. NONE: of the whole text; TOKENS: of
+                                          * the places whose own label is not CLOZE_IGNORED. @since 0.3.0 */
 
 /* What trains. The head always does, and except with LoRA the pooler that it stands on. */
 #define CLOZE_TRAINABLE_ALL 0u

@@ -8,8 +8,9 @@ mod oracle;
 use std::collections::BTreeSet;
 
 use cloze::engine::{
-    Cancel, Continuation, Direction, Encoded, Ending, FillOptions, GenerateOptions, Input, Method, Model, NewToken,
-    OpenOptions, Run, Sampling, ScoreOptions, Task, TextOptions, perplexity,
+    Bytes, Cancel, Continuation, Dataset, Direction, Encoded, Ending, Example, ExampleInput, FillOptions, FitRun,
+    FreshOptions, GenerateOptions, Input, LoraOptions, Method, Model, NewToken, Objective, OpenOptions, Run, Sampling,
+    ScoreOptions, Target, Task, TextOptions, TrainOptions, Trainable, Trainer, perplexity,
 };
 use cloze::error::Status;
 use oracle::{Expected, golden};
@@ -356,4 +357,81 @@ fn a_saved_model_is_the_same_causal_model() {
     let answers = |model: &Model| generate(model, &inputs(model), &GenerateOptions::default());
     assert_eq!(answers(&again), answers(&model));
     assert_eq!(again.report().unused, Vec::<String>::new());
+}
+
+const LESSONS: [&str; 3] = ["the cat sees the bird", "anna walks to the river", "he was not happy"];
+
+fn lessons() -> Dataset {
+    let mut data = Dataset::new();
+    for text in LESSONS {
+        data.push(Example { input: ExampleInput::Text(text.to_owned()), target: Target::None }).unwrap();
+    }
+    data
+}
+
+fn learned(model: &Model, trainable: Trainable) -> (Model, f64) {
+    let options = TrainOptions {
+        objective: Objective::CausalLm,
+        trainable,
+        dropout: Some(0.0),
+        epochs: 60,
+        batch_size: 3,
+        learning_rate: 1e-2,
+        lora: LoraOptions { rank: 8, dropout: 0.0, ..LoraOptions::default() },
+        ..TrainOptions::default()
+    };
+    let mut trainer = Trainer::new(model, &options, None).unwrap();
+    assert_eq!(trainer.metric(), "loss");
+    trainer.fit(&lessons(), None, FitRun::default()).unwrap();
+    let metrics = trainer.evaluate(&lessons(), Run::default()).unwrap();
+    assert_eq!(metrics.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["loss", "perplexity", "accuracy"]);
+    (trainer.snapshot().unwrap(), metrics.get("loss").unwrap())
+}
+
+#[test]
+fn what_was_learned_is_what_follows() {
+    let model = open("causal", 2);
+    let before = model.evaluate(Objective::CausalLm, &lessons(), 0, Run::default()).unwrap().metrics;
+    for trainable in [Trainable::All, Trainable::Lora] {
+        let (taught, loss) = learned(&model, trainable);
+        assert!(loss < 0.2 && loss < before.get("loss").unwrap() / 10.0, "{trainable:?}: {loss}");
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("taught");
+        taught.save(&target).unwrap();
+        let taught = Model::open(&target, &OpenOptions { threads: 2 }).unwrap();
+        assert_eq!(taught.objective().unwrap(), Objective::CausalLm);
+
+        // Evaluation, scoring and generation tell the same.
+        let metrics = taught.evaluate(Objective::CausalLm, &lessons(), 0, Run::default()).unwrap().metrics;
+        assert_eq!(metrics.get("accuracy"), Some(1.0), "{trainable:?}");
+        let scores = taught.score(&encode(&taught, Task::Score, &LESSONS), &CAUSAL, Run::default()).unwrap();
+        close("perplexity", metrics.get("perplexity"), &[perplexity(&scores)], 1e-5);
+        let prompts = encode(&taught, Task::Generate, &["the cat", "anna walks", "he was"]);
+        let answers = generate(&taught, &prompts, &GenerateOptions::default());
+        let texts: Vec<&str> = answers.iter().map(|answer| answer[0].text.as_deref().unwrap()).collect();
+        assert_eq!(texts, [" sees the bird", " to the river", " not happy"]);
+        assert!(answers.iter().all(|answer| answer[0].ending == Ending::Finished));
+        let config = std::fs::read_to_string(target.join("config.json")).unwrap();
+        assert!(config.contains("BertLMHeadModel") && config.contains("\"is_decoder\": true"));
+    }
+}
+
+#[test]
+fn a_new_causal_model_has_the_head_of_one() {
+    let folder = golden("causal");
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let file = |name: &str| std::sync::Arc::new(std::fs::read(folder.join(name)).unwrap()) as Bytes;
+    let files = ["vocab.txt", "tokenizer_config.json"].map(|name| (name, file(name)));
+    let fresh =
+        |objective| Model::fresh(&config, &files, &FreshOptions { objective, seed: 1 }, &OpenOptions { threads: 1 });
+    let model = fresh(Objective::CausalLm).unwrap();
+    assert!(model.supports(Task::Generate).is_ok());
+    let target = tempfile::tempdir().unwrap();
+    model.save(&target.path().join("new")).unwrap();
+    let again = Model::open(&target.path().join("new"), &OpenOptions { threads: 1 }).unwrap();
+    let config = std::fs::read_to_string(target.path().join("new/config.json")).unwrap();
+    assert!(config.contains("BertLMHeadModel"), "{config}");
+    assert!(again.info().missing.is_empty() && again.supports(Task::Generate).is_ok());
+    let error = fresh(Objective::Pretraining).err().unwrap();
+    assert!(error.message().contains("this model is causal"), "{error}");
 }

@@ -181,6 +181,13 @@ fn every_task_learns_from_its_files() {
             "spearman",
         ),
         ("answer", "bare", "answers.jsonl", answers.as_str(), "exact_match"),
+        (
+            "clm",
+            "causal",
+            "lines.txt",
+            "the cat sees the bird\n\nAnna walks to the river\nhe was not happy\n",
+            "perplexity",
+        ),
     ] {
         place.write(name, text);
         let (data, out) = (place.path(name), place.path(task));
@@ -211,6 +218,8 @@ fn what_cannot_be_learned_from_files_is_refused() {
         );
         assert!(refused(ask("eval", "pretraining", &["--task", task, "--data", &data]), 1).contains(task));
     }
+    let complaint = refused(ask("train", "pretraining", &["--task", "clm", "--train", &data, "--out", &out]), 1);
+    assert!(complaint.contains("learning next words: this model is bidirectional"), "{complaint}");
     assert!(refused(ask("eval", "bare", &["--data", &data]), 1).contains("no classifier"));
     assert_eq!(place.names(), ["dev.tsv", "train.tsv"]);
 }

@@ -26,7 +26,7 @@ pub use encoder::{Encoder, EncoderGradients, Keep, See, Start, Trace};
 pub use head_training::{DenseTrace, PoolerTrace};
 pub use heads::{Head, Heads};
 pub use init::Fresh;
-pub use masked_lm::MaskedLm;
+pub use masked_lm::{MaskedLm, chunk_rows};
 pub use noise::{Noise, Site};
 pub use parameters::{Bias, Dense, Embeddings, Layer, Loader};
 pub use scope::{Gradients, HeadPart, Scope};

@@ -184,10 +184,6 @@ impl Model {
             report.files.iter().map(|file| json!({ "name": file.name, "bytes": file.bytes })).collect();
         json!({
             "architecture": info.architecture,
-            "direction": match info.direction {
-                Direction::Bidirectional => "bidirectional",
-                Direction::Causal => "causal",
-            },
             "layers": info.layers,
             "hidden": info.hidden,
             "heads": info.heads,
@@ -211,6 +207,10 @@ impl Model {
             "files": files,
             "used": report.used,
             "ignored": report.ignored,
+            "direction": match info.direction {
+                Direction::Bidirectional => "bidirectional",
+                Direction::Causal => "causal",
+            },
         })
     }
 }

@@ -8,7 +8,7 @@ use cloze::error::{Error, Result};
 
 #[derive(Args)]
 pub struct FileArgs {
-    /// Format of the files [default: what their extensions mean: .tsv .csv .jsonl .conll]
+    /// Format of the files [default: what their extensions mean: .tsv .csv .jsonl .conll .txt]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Files")]
     format: Option<FormatName>,
 
@@ -43,6 +43,8 @@ pub enum Task {
     Tag,
     /// Where in a context the answer to a question stands
     Answer,
+    /// The next word at each place of a text: causal models
+    Clm,
     /// Words for masked places
     #[value(hide = true)] // refused by name, see `objective`
     Mlm,
@@ -65,9 +67,10 @@ impl Task {
             Task::Regress => Ok(Objective::Regress),
             Task::Tag => Ok(Objective::Tag),
             Task::Answer => Ok(Objective::Span),
+            Task::Clm => Ok(Objective::CausalLm),
             Task::Mlm | Task::Nsp | Task::MlmNsp => Err(Error::unsupported(format!(
                 "--task {}: learning from plain text is not implemented; expected one of classify, multilabel, \
-                 regress, tag, answer",
+                 regress, tag, answer, clm",
                 self.name()
             ))),
         }
@@ -87,6 +90,7 @@ impl Task {
             Task::Regress => "regress",
             Task::Tag => "tag",
             Task::Answer => "answer",
+            Task::Clm => "clm",
             Task::Mlm => "mlm",
             Task::Nsp => "nsp",
             Task::MlmNsp => "mlm+nsp",
@@ -101,7 +105,7 @@ impl Task {
             Task::Regress => Kind::Numbers,
             Task::Tag => Kind::Tags,
             Task::Answer => Kind::Span,
-            Task::Mlm | Task::Nsp | Task::MlmNsp => Kind::None,
+            Task::Clm | Task::Mlm | Task::Nsp | Task::MlmNsp => Kind::None,
         }
     }
 }

@@ -39,7 +39,7 @@ Example:
     --trainable top:2 --lr 1e-4 --batch 32 --warmup 0.1 --out my-classifier --report report.html
 
 Files of examples: .tsv and .csv (text[, text_b], label; header optional), .jsonl (text, text_b, label or labels;
-  tokens, tags; question, context, answers), .conll (word and tag)
+  tokens, tags; question, context, answers), .conll (word and tag), for clm also .txt (a text a line)
 
 JSON, a line each:
   step, epoch, loss, learning_rate   every --log-every steps and before each evaluation; loss is the mean since the last
