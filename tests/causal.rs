@@ -403,9 +403,11 @@ fn what_was_learned_is_what_follows() {
 
         // Evaluation, scoring and generation tell the same.
         let metrics = taught.evaluate(Objective::CausalLm, &lessons(), 0, Run::default()).unwrap().metrics;
-        assert_eq!(metrics.get("accuracy"), Some(1.0), "{trainable:?}");
         let scores = taught.score(&encode(&taught, Task::Score, &LESSONS), &CAUSAL, Run::default()).unwrap();
         close("perplexity", metrics.get("perplexity"), &[perplexity(&scores)], 1e-5);
+        // All but two of the three first words, of which one is the likeliest.
+        let words: usize = scores.iter().map(|score| score.tokens.len()).sum();
+        assert_eq!(metrics.get("accuracy"), Some((words - 2) as f64 / words as f64), "{trainable:?}");
         let prompts = encode(&taught, Task::Generate, &["the cat", "anna walks", "he was"]);
         let answers = generate(&taught, &prompts, &GenerateOptions::default());
         let texts: Vec<&str> = answers.iter().map(|answer| answer[0].text.as_deref().unwrap()).collect();
