@@ -1195,8 +1195,8 @@ CLOZE_API cloze_status cloze_evaluate_corpus(const cloze_model *model, const clo
 /* A token that was generated.
  * @since 0.3.0 */
 typedef struct cloze_new_token {
-    uint32_t input;        /* index of its prompt */
-    uint32_t continuation; /* number of its continuation of that prompt, from 0 */
+    uint32_t input;        /* index of its input */
+    uint32_t continuation; /* number of its continuation of that input, from 0 */
     int32_t id;
     float log_probability; /* natural logarithm, as the model gives it: before temperature, top_k and top_p */
 } cloze_new_token;
@@ -1210,9 +1210,9 @@ typedef int (*cloze_token_callback)(void *user, const cloze_new_token *token);
 typedef struct cloze_generate_options {
     uint32_t size;
     uint32_t text;          /* CLOZE_TEXT_... */
-    uint32_t prompt_tokens; /* longest prompt in tokens; 0: what the model allows */
+    uint32_t prompt_tokens; /* longest input in tokens; 0: what the model allows */
     uint32_t max_tokens;    /* most new tokens of a continuation; 0: what the model has positions for */
-    uint32_t count;         /* continuations of every prompt; 0: 1. More than one have to be drawn */
+    uint32_t count;         /* continuations of every input; 0: 1. More than one have to be drawn */
     float temperature;      /* 0: the likeliest token each time. Else tokens are drawn: below 1 likely ones more often */
     uint32_t top_k;         /* of so many likeliest; 0: of all */
     float top_p;            /* of the likeliest whose probabilities sum to this; 0: of all */
@@ -1225,13 +1225,13 @@ typedef struct cloze_generate_options {
 } cloze_generate_options;
 #define CLOZE_GENERATE_OPTIONS_INIT { sizeof(cloze_generate_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
 
-/* Continuations of every prompt, until [SEP], max_tokens, or the end of the model's positions: prompt by prompt,
+/* Continuations of every input, until [SEP], max_tokens, or the end of the model's positions: input by input,
  * continuation by continuation, token by token. A [SEP] that ended a continuation is its last token. The count is what
  * was generated; the capacity has to be that of the longest continuations there could be, which a buffer that is too small
- * is told. A prompt's text goes without the [SEP] that ends a text; token ids are taken as they are. [PAD], [UNK], [CLS]
+ * is told. A text goes in without the [SEP] that would end it; token ids are taken as they are. [PAD], [UNK], [CLS]
  * and [MASK] are never generated.
  * @since 0.3.0 */
-CLOZE_API cloze_status cloze_generate(const cloze_model *model, const cloze_input *prompts, size_t prompt_count,
+CLOZE_API cloze_status cloze_generate(const cloze_model *model, const cloze_input *inputs, size_t input_count,
                                       const cloze_generate_options *options, cloze_new_token *tokens, size_t capacity,
                                       size_t *count, cloze_error *error);
 

@@ -183,7 +183,7 @@ fn null_for_every_parameter_of_every_function() {
         cloze_fill(m, i, 1, null(), null_mut(), 0, none) names "count";
         cloze_fill(m, i, 1, &cloze_fill_options { target_count: 1, ..defaults() }, null_mut(), 0, n) names "targets";
         cloze_generate(null(), i, 1, null(), null_mut(), 0, n) names "model";
-        cloze_generate(m, null(), 1, null(), null_mut(), 0, n) names "prompts";
+        cloze_generate(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
         cloze_generate(m, i, 1, null(), null_mut(), 1, n) names "tokens";
         cloze_generate(m, i, 1, null(), null_mut(), 0, none) names "count";
         cloze_score(null(), i, 1, null(), null_mut(), 0) names "model";
@@ -646,7 +646,7 @@ fn train_options_that_mean_nothing() {
     let names = [c"cat".as_ptr(), c"cat".as_ptr()];
     let cases = [
         (cloze_train_options { size: 7, ..usual() }, "cloze_train_options.size: 7"),
-        (cloze_train_options { objective: 9, ..usual() }, "cloze_train_options.objective: 9, expected 0 to 7"),
+        (cloze_train_options { objective: 10, ..usual() }, "cloze_train_options.objective: 10, expected 0 to 9"),
         (cloze_train_options { trainable: 5, ..usual() }, "cloze_train_options.trainable: 5, expected 0 to 4"),
         (cloze_train_options { layers: 1, ..usual() }, "cloze_train_options.layers: 1"),
         (cloze_train_options { trainable: CLOZE_TRAINABLE_TOP, ..usual() }, "the top 0 layers"),

@@ -49,8 +49,8 @@ unsafe impl Sized32 for cloze_generate_options {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cloze_generate(
     model: *const cloze_model,
-    prompts: *const cloze_input,
-    prompt_count: usize,
+    inputs: *const cloze_input,
+    input_count: usize,
     options: *const cloze_generate_options,
     tokens: *mut cloze_new_token,
     capacity: usize,
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn cloze_generate(
     unsafe {
         guard(error, || {
             let model = opened(model)?;
-            let prompts = given(prompts, prompt_count)?;
+            let inputs = given(inputs, input_count)?;
             let own = read(options)?;
             let text = text_options(cloze_generate_options::NAME, own.text, own.prompt_tokens)?;
             let end = optional_id("cloze_generate_options.end", own.end)?;
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn cloze_generate(
             let out = Array::new("tokens", tokens, capacity, count)?;
 
             model.supports(Task::Generate)?;
-            let encoded = model.encode(&prompts, Task::Generate, &text)?;
+            let encoded = model.encode(&inputs, Task::Generate, &text)?;
             out.reserve(model.generated_tokens(&encoded, &generate))?;
             let mut failed = Ok(());
             let mut each = |token: &NewToken| match (own.token, in_c(token)) {
