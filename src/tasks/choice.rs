@@ -124,13 +124,13 @@ mod tests {
     #[test]
     fn draws_have_the_probabilities_and_depend_on_seed_continuation_and_place() {
         let sampling = Sampling { seed: 7, ..Sampling::default() };
-        let mut counts = [0; 4];
+        let mut counts = [0i32; 4];
         let draws: Vec<u32> =
             (0..10_000).filter_map(|i| sampling.draw(&LOGITS, &[0, 1, 2, 3], i / 100, i % 100)).collect();
         draws.iter().for_each(|&id| counts[id as usize] += 1);
         // Counts of 10⁴ draws deviate by up to 49; five of those.
         for (count, expected) in counts.into_iter().zip([2000, 3000, 1000, 4000]) {
-            assert!((count - expected).abs() < 245i32, "{counts:?}");
+            assert!((count - expected).abs() < 245, "{counts:?}");
         }
         let drawn = |sampling: Sampling, continuation| -> Vec<u32> {
             (0..64).filter_map(|i| sampling.draw(&LOGITS, &[0, 1, 2, 3], continuation, i)).collect()
