@@ -136,7 +136,7 @@ impl Library for Rust {
     }
 
     fn generate(&self, model: &Model, prompts: &[Input<'_>], options: &Drawing, most: usize) -> Answer<Vec<New>> {
-        let sampling = (options.temperature != 0.0).then(|| Sampling {
+        let sampling = (options.temperature != 0.0).then_some(Sampling {
             temperature: options.temperature,
             top_k: options.top_k,
             top_p: if options.top_p == 0.0 { 1.0 } else { options.top_p },
