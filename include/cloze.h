@@ -1,4 +1,4 @@
-/* cloze.h - BERT from a HuggingFace folder: fill blanks, score, judge pairs, embed, classify, tag; and teach it to.
+/* cloze.h - BERT from a HuggingFace folder: fill blanks, score, judge pairs, embed, classify, tag, generate; and teach it to.
  *
  *     #include <cloze.h>
  *     #include <stdio.h>
@@ -38,6 +38,7 @@
  *     16 Keep what was learned
  *     17 Closed forms
  *     18 Pretrain
+ *     19 Generate
  *
  *
  * 1  Rules that hold everywhere
@@ -214,6 +215,7 @@ CLOZE_API void cloze_model_close(cloze_model *model);
 #define CLOZE_TASK_HIDDEN_STATES 16u
 #define CLOZE_TASK_CLASSIFY 32u
 #define CLOZE_TASK_TAG 64u
+#define CLOZE_TASK_GENERATE 128u
 
 /* What a classifier was trained for: cloze_info.problem. */
 #define CLOZE_PROBLEM_UNKNOWN 0u
@@ -395,6 +397,9 @@ CLOZE_API cloze_status cloze_fill(const cloze_model *model, const cloze_input *i
 #define CLOZE_SCORE_PLL 0u
 /* With it, the later pieces of its word are masked too. */
 #define CLOZE_SCORE_PLL_WORD_L2R 1u
+/* Log-likelihood by the chain rule: each token after the first, [SEP] too, given those before it. Of causal models, whose
+ * config.json has "is_decoder": true, this is the one method; of others, the two above are. CLOZE_UNSUPPORTED otherwise. */
+#define CLOZE_SCORE_CAUSAL 2u
 
 /* @since 0.1.0 */
 typedef struct cloze_score_options {
@@ -412,7 +417,7 @@ typedef struct cloze_score_options {
 /* @since 0.1.0 */
 typedef struct cloze_text_score {
     double log_likelihood; /* sum over the tokens, natural logarithm */
-    uint64_t tokens;       /* scored tokens: all but special ones */
+    uint64_t tokens;       /* scored tokens: all but special ones; of causal models, all but the first */
 } cloze_text_score;
 
 /* @since 0.1.0 */
@@ -719,6 +724,8 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_OBJECTIVE_MASKED_LM 6u     /* words for masks, TOKENS */
 #define CLOZE_OBJECTIVE_NEXT_SENTENCE 7u /* whether the second text follows, LABEL: "0" where it does, else "1" */
 #define CLOZE_OBJECTIVE_PRETRAINING 8u   /* MASKED_LM and NEXT_SENTENCE together, from a cloze_corpus. @since 0.3.0 */
+#define CLOZE_OBJECTIVE_CAUSAL_LM 9u     /* the next word at each place, of causal models. NONE: of the whole text; TOKENS: of
+                                          * the places whose own label is not CLOZE_IGNORED. @since 0.3.0 */
 
 /* What trains. The head always does, and except with LoRA the pooler that it stands on. */
 #define CLOZE_TRAINABLE_ALL 0u
@@ -1189,6 +1196,55 @@ CLOZE_API cloze_status cloze_evaluate_corpus(const cloze_model *model, const clo
                                              const cloze_train_options *recipe, const cloze_call_options *options,
                                              cloze_metric *metrics, size_t capacity, size_t *count,
                                              cloze_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * 19  Generate
+ *
+ * With causal models: config.json has "is_decoder": true. Others answer CLOZE_UNSUPPORTED.
+ */
+
+/* A token that was generated.
+ * @since 0.3.0 */
+typedef struct cloze_new_token {
+    uint32_t input;        /* index of its input */
+    uint32_t continuation; /* number of its continuation of that input, from 0 */
+    int32_t id;
+    float log_probability; /* natural logarithm, as the model gives it: before temperature, top_k and top_p */
+} cloze_new_token;
+
+/* Called with each token as soon as it is there; a result other than 0 makes it the last of its continuation. Must not
+ * throw or jump out of the call.
+ * @since 0.3.0 */
+typedef int (*cloze_token_callback)(void *user, const cloze_new_token *token);
+
+/* @since 0.3.0 */
+typedef struct cloze_generate_options {
+    uint32_t size;
+    uint32_t text;          /* CLOZE_TEXT_... */
+    uint32_t prompt_tokens; /* longest input in tokens; 0: what the model allows */
+    uint32_t max_tokens;    /* most new tokens of a continuation; 0: what the model has positions for */
+    uint32_t count;         /* continuations of every input; 0: 1. More than one have to be drawn */
+    float temperature;      /* 0: the likeliest token each time. Else tokens are drawn: below 1 likely ones more often */
+    uint32_t top_k;         /* of so many likeliest; 0: of all */
+    float top_p;            /* of the likeliest whose probabilities sum to this; 0: of all */
+    uint64_t seed;          /* one seed gives one text on any number of threads */
+    const cloze_cancel *cancel;
+    cloze_progress progress;
+    cloze_token_callback token;
+    void *user;         /* handed to progress and token */
+    const int32_t *end; /* id of the token that ends a text; NULL: the tokenizer's [SEP] */
+} cloze_generate_options;
+#define CLOZE_GENERATE_OPTIONS_INIT { sizeof(cloze_generate_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+
+/* Continuations of every input, until [SEP], max_tokens, or the end of the model's positions: input by input,
+ * continuation by continuation, token by token. A [SEP] that ended a continuation is its last token. The count is what
+ * was generated; the capacity has to be that of the longest continuations there could be, which a buffer that is too small
+ * is told. A text goes in without the [SEP] that would end it; token ids are taken as they are. [PAD], [UNK], [CLS]
+ * and [MASK] are never generated.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_generate(const cloze_model *model, const cloze_input *inputs, size_t input_count,
+                                      const cloze_generate_options *options, cloze_new_token *tokens, size_t capacity,
+                                      size_t *count, cloze_error *error);
 
 #ifdef __cplusplus
 }

@@ -16,12 +16,13 @@ pub struct Tokens {
 /// S token sequences laid end to end as T rows.
 ///
 /// Invariants: every sequence has at least one token; `ids` and `types` have T entries; `offsets` has S + 1 entries,
-/// starts at 0, rises strictly and ends at T.
+/// starts at 0, rises strictly and ends at T; `first_positions` has S entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     ids: Vec<u32>,
     types: Vec<u32>,
     offsets: Vec<usize>,
+    first_positions: Vec<usize>,
 }
 
 impl Default for Batch {
@@ -33,13 +34,20 @@ impl Default for Batch {
 impl Batch {
     /// A batch of no sequences.
     pub fn new() -> Self {
-        Self { ids: Vec::new(), types: Vec::new(), offsets: vec![0] }
+        Self { ids: Vec::new(), types: Vec::new(), offsets: vec![0], first_positions: Vec::new() }
     }
 
     /// Appends one sequence of token ids and their segment ids.
     ///
     /// Fails when the sequence is empty or the two lengths differ.
     pub fn push(&mut self, ids: &[u32], types: &[u32]) -> Result<()> {
+        self.push_from(0, ids, types)
+    }
+
+    /// Appends the continuation of a sequence of which `position` tokens came before.
+    ///
+    /// Fails as [`Batch::push`] does.
+    pub fn push_from(&mut self, position: usize, ids: &[u32], types: &[u32]) -> Result<()> {
         if ids.is_empty() {
             return Err(Error::input("empty token sequence: at least one token is needed"));
         }
@@ -49,6 +57,7 @@ impl Batch {
         self.ids.extend_from_slice(ids);
         self.types.extend_from_slice(types);
         self.offsets.push(self.ids.len());
+        self.first_positions.push(position);
         Ok(())
     }
 
@@ -95,6 +104,17 @@ impl Batch {
     pub fn rows(&self, index: usize) -> Range<usize> {
         self.offsets[index]..self.offsets[index + 1]
     }
+
+    /// Positions of the tokens of sequence `index`: from 0 on, unless it continues one.
+    pub fn positions(&self, index: usize) -> Range<usize> {
+        let first = self.first_positions[index];
+        first..first.saturating_add(self.rows(index).len())
+    }
+
+    /// The end of the furthest positions: the length of the longest sequence, where none continues another.
+    pub fn longest(&self) -> usize {
+        (0..self.sequences()).map(|sequence| self.positions(sequence).end).max().unwrap_or(0)
+    }
 }
 
 /// Rows of a [`Batch`] that are asked for, grouped by sequence.
@@ -120,16 +140,18 @@ impl Selection {
 
     /// The given positions within each sequence; one list a sequence, each rising strictly.
     pub fn positions<P: AsRef<[usize]>>(batch: &Batch, positions: &[P]) -> Result<Self> {
-        if positions.len() != batch.sequences() {
-            return Err(Error::argument(format!(
-                "{} lists of positions for {} sequences",
-                positions.len(),
-                batch.sequences()
-            )));
+        Self::within(batch.offsets(), positions)
+    }
+
+    /// As [`Selection::positions`], of rows that lie as `offsets` `[S + 1]` says.
+    pub fn within<P: AsRef<[usize]>>(offsets: &[usize], positions: &[P]) -> Result<Self> {
+        let sequences = offsets.len().saturating_sub(1);
+        if positions.len() != sequences {
+            return Err(Error::argument(format!("{} lists of positions for {sequences} sequences", positions.len())));
         }
         let mut selection = Self { rows: Vec::new(), offsets: vec![0] };
-        for (index, list) in positions.iter().enumerate() {
-            let rows = batch.rows(index);
+        for (index, (list, pair)) in positions.iter().zip(offsets.windows(2)).enumerate() {
+            let rows = pair[0]..pair[1];
             let mut previous = None;
             for &position in list.as_ref() {
                 if position >= rows.len() {
@@ -188,6 +210,15 @@ mod tests {
         assert_eq!((batch.sequences(), batch.tokens()), (3, 6));
         assert_eq!(batch.offsets(), [0, 2, 3, 6]);
         assert_eq!(batch.rows(2), 3..6);
+    }
+
+    #[test]
+    fn continuations_have_later_positions() {
+        let mut batch = batch(&[2]);
+        batch.push_from(5, &[1, 2, 3], &[0; 3]).unwrap();
+        assert_eq!((batch.positions(0), batch.positions(1)), (0..2, 5..8));
+        assert_eq!((batch.rows(1), batch.longest()), (2..5, 8));
+        assert_eq!(Batch::new().longest(), 0);
     }
 
     #[test]

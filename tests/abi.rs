@@ -158,6 +158,11 @@ fn layouts() -> Vec<Layout> {
         cloze_fit_options { size, reserved, cancel, observe, user }
         cloze_solve_options { size, method, strength, cancel, progress, user }
         cloze_fit_result { size, stopped_early, steps, epochs, best_step, best_value }
+        cloze_new_token { input, continuation, id, log_probability }
+        cloze_generate_options {
+            size, text, prompt_tokens, max_tokens, count, temperature, top_k, top_p, seed, cancel, progress, token,
+            user, end,
+        }
     }
 }
 
@@ -177,12 +182,12 @@ fn constants() -> Vec<(&'static str, i128, bool)> {
         CLOZE_UNSUPPORTED CLOZE_MISSING CLOZE_OUT_OF_MEMORY CLOZE_CANCELLED CLOZE_BUSY CLOZE_NO_DEVICE
         CLOZE_NOT_FINITE CLOZE_INTERNAL
         CLOZE_TASK_FILL CLOZE_TASK_SCORE CLOZE_TASK_NEXT_SENTENCE CLOZE_TASK_EMBED CLOZE_TASK_HIDDEN_STATES
-        CLOZE_TASK_CLASSIFY CLOZE_TASK_TAG
+        CLOZE_TASK_CLASSIFY CLOZE_TASK_TAG CLOZE_TASK_GENERATE
         CLOZE_PROBLEM_UNKNOWN CLOZE_PROBLEM_REGRESSION CLOZE_PROBLEM_SINGLE_LABEL CLOZE_PROBLEM_MULTI_LABEL
         CLOZE_NUL
         CLOZE_TEXT_PLAIN CLOZE_TEXT_TRUNCATE CLOZE_TEXT_REFUSE
         CLOZE_OFFSETS_BYTES CLOZE_OFFSETS_CODE_POINTS CLOZE_OFFSETS_UTF16
-        CLOZE_SCORE_PLL CLOZE_SCORE_PLL_WORD_L2R
+        CLOZE_SCORE_PLL CLOZE_SCORE_PLL_WORD_L2R CLOZE_SCORE_CAUSAL
         CLOZE_POOLING_AUTO CLOZE_POOLING_CLS CLOZE_POOLING_MEAN CLOZE_POOLING_MAX
         CLOZE_AGGREGATION_SIMPLE CLOZE_AGGREGATION_NONE CLOZE_AGGREGATION_FIRST CLOZE_AGGREGATION_AVERAGE
         CLOZE_AGGREGATION_MAX
@@ -191,7 +196,7 @@ fn constants() -> Vec<(&'static str, i128, bool)> {
         CLOZE_FORMAT_AUTO CLOZE_FORMAT_TSV CLOZE_FORMAT_CSV CLOZE_FORMAT_JSONL CLOZE_FORMAT_CONLL CLOZE_FORMAT_LINES
         CLOZE_HEADER_DETECT CLOZE_HEADER_PRESENT CLOZE_HEADER_ABSENT
         CLOZE_OBJECTIVE_CLASSIFY CLOZE_OBJECTIVE_MULTI_LABEL CLOZE_OBJECTIVE_REGRESS CLOZE_OBJECTIVE_TAG
-        CLOZE_OBJECTIVE_ANSWER CLOZE_OBJECTIVE_MASKED_LM CLOZE_OBJECTIVE_NEXT_SENTENCE
+        CLOZE_OBJECTIVE_ANSWER CLOZE_OBJECTIVE_MASKED_LM CLOZE_OBJECTIVE_NEXT_SENTENCE CLOZE_OBJECTIVE_CAUSAL_LM
         CLOZE_TRAINABLE_ALL CLOZE_TRAINABLE_LAYERS CLOZE_TRAINABLE_TOP CLOZE_TRAINABLE_HEAD CLOZE_TRAINABLE_LORA
         CLOZE_ORDER_SHUFFLED CLOZE_ORDER_GIVEN CLOZE_ORDER_BY_LENGTH
         CLOZE_SCHEDULE_LINEAR CLOZE_SCHEDULE_COSINE CLOZE_SCHEDULE_COSINE_WITH_RESTARTS CLOZE_SCHEDULE_POLYNOMIAL
@@ -222,13 +227,15 @@ fn c_type(rust: &str) -> String {
         "f64" => "double".into(),
         "[i8; 252]" | "[u8; 252]" | "[i8; 56]" | "[u8; 56]" => "char *".into(), // what an array is in an expression
         PROGRESS => "cloze_progress".into(),
-        other if other == observe() => "cloze_observe".into(),
+        other if other == told::<cloze_train_event>() => "cloze_observe".into(),
+        other if other == told::<cloze_new_token>() => "cloze_token_callback".into(),
         other => other.rsplit("::").next().unwrap().replace("c_void", "void"),
     }
 }
 
-fn observe() -> String {
-    let event = type_name::<cloze_train_event>();
+/// A callback that is told something.
+fn told<T>() -> String {
+    let event = type_name::<T>();
     format!("core::option::Option<unsafe extern \"C\" fn(*mut core::ffi::c_void, *const {event}) -> i32>")
 }
 
@@ -262,9 +269,12 @@ fn layouts_and_constants_are_those_of_the_header() {
     }
     assert_eq!((type_name::<cloze_status>(), type_name::<cloze_progress>()), ("i32", PROGRESS));
     writeln!(c, "_Static_assert(_Generic((cloze_status)0, int32_t: 1, default: 0), \"cloze_status\");").unwrap();
-    assert_eq!(type_name::<cloze_observe>(), observe());
-    let told = "int (*)(void *, const cloze_train_event *)";
-    writeln!(c, "_Static_assert(_Generic((cloze_observe)0, {told}: 1, default: 0), \"cloze_observe\");").unwrap();
+    assert_eq!(type_name::<cloze_observe>(), told::<cloze_train_event>());
+    assert_eq!(type_name::<cloze_token_callback>(), told::<cloze_new_token>());
+    for (name, event) in [("cloze_observe", "cloze_train_event"), ("cloze_token_callback", "cloze_new_token")] {
+        let told = format!("int (*)(void *, const {event} *)");
+        writeln!(c, "_Static_assert(_Generic(({name})0, {told}: 1, default: 0), \"{name}\");").unwrap();
+    }
     let progress = "int (*)(void *, uint64_t, uint64_t)";
     writeln!(c, "_Static_assert(_Generic((cloze_progress)0, {progress}: 1, default: 0), \"cloze_progress\");").unwrap();
 

@@ -133,7 +133,7 @@ fn a_wrong_config_is_named() {
         ("model_type", json!("gpt2")),
         ("hidden_act", json!("xielu")),
         ("position_embedding_type", json!("rotary")),
-        ("is_decoder", json!(true)),
+        ("add_cross_attention", json!(true)),
     ] {
         refused(CONFIG, &config(|c| c[key] = value.clone()), Status::Unsupported, &[CONFIG, key]);
     }

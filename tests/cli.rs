@@ -15,8 +15,10 @@ use command::{ask, ask_about, cloze, folder, has_keys, objects, printed, refused
 use oracle::Expected;
 use serde_json::Value;
 
-const VERBS: [&str; 12] =
-    ["info", "tokenize", "fill", "score", "nsp", "embed", "classify", "tag", "train", "eval", "convert", "bench"];
+const VERBS: [&str; 13] = [
+    "info", "tokenize", "fill", "score", "generate", "nsp", "embed", "classify", "tag", "train", "eval", "convert",
+    "bench",
+];
 
 #[track_caller]
 fn close(value: &Value, expected: &Value) {
@@ -46,7 +48,8 @@ fn info_tells_what_the_folder_can_do() {
     has_keys(
         &info,
         "architecture layers hidden heads vocab parameters dtype heads_present unused missing intermediate words \
-         token_types max_tokens max_positions embedding labels tasks text_unavailable threads isa files used ignored",
+         token_types max_tokens max_positions embedding labels tasks text_unavailable threads isa files used ignored \
+         direction",
     );
     assert_eq!((&info["architecture"], &info["layers"], &info["vocab"]), (&"bert".into(), &3.into(), &120.into()));
     assert_eq!(info["heads_present"], serde_json::json!(["masked_lm", "next_sentence", "pooler"]));
@@ -55,6 +58,9 @@ fn info_tells_what_the_folder_can_do() {
     assert!(card.contains("tag           yes: O, B-PER") && card.contains("fill          no: "), "{card}");
     let card = printed(ask("info", "albert", &[]));
     assert!(card.contains("tokenize      no: token ids only"), "{card}");
+    let card = printed(ask("info", "causal", &[]));
+    assert!(card.contains("architecture  bert, causal") && card.contains("generate      yes"), "{card}");
+    assert!(card.contains("score         yes") && card.contains("fill          no: filling masks"), "{card}");
 }
 
 #[test]
@@ -169,6 +175,60 @@ fn score_answers_as_the_reference() {
     }
     let table = printed(ask("score", "pretraining", &["the cat", "he runs", "--per-token"]));
     assert!(table.contains("all 2 texts") && table.contains("##s"), "{table}");
+}
+
+#[test]
+fn a_causal_model_scores_by_the_chain_rule() {
+    let golden = golden("causal");
+    let case = &golden["causal"]["sentences"][0];
+    let text = case["text"].as_str().unwrap();
+    for method in [&[][..], &["--method", "causal"]] {
+        let answer = objects(ask("score", "causal", &[&[text, "--json"], method].concat())).remove(0);
+        close(&answer["score"], &case["sum"]);
+        assert_eq!(answer["tokens"].as_array().unwrap().last().unwrap()["token"], "[SEP]");
+    }
+    assert!(refused(ask("score", "causal", &[text, "--method", "pll"]), 1).contains("this model is causal"));
+    let complaint = refused(ask("score", "pretraining", &[text, "--method", "causal"]), 1);
+    assert!(complaint.contains("this model is bidirectional"), "{complaint}");
+}
+
+#[test]
+fn generate_goes_on_as_huggingface() {
+    let golden = golden("causal");
+    for case in golden["greedy"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        let most = case["max_tokens"].to_string();
+        let limit = if case["max_tokens"].is_null() { &[][..] } else { &["--max-tokens", &most] };
+        let answer = objects(ask("generate", "causal", &[&[text, "--json"], limit].concat())).remove(0);
+        has_keys(&answer, "text continuations");
+        let continuation = &answer["continuations"][0];
+        has_keys(continuation, "text tokens finished");
+        has_keys(&continuation["tokens"][0], "token log_probability");
+        assert_eq!((&answer["text"], &continuation["finished"]), (&case["text"], &case["finished"]));
+        let tokens = continuation["tokens"].as_array().unwrap();
+        assert_eq!(tokens.len(), case["new"].as_array().unwrap().len());
+        for (token, expected) in tokens.iter().zip(case["per_token"].as_array().unwrap()) {
+            close(&token["log_probability"], expected);
+        }
+        let plain = printed(ask("generate", "causal", &[&[text], limit].concat()));
+        assert_eq!(plain, format!("{text}{}\n", continuation["text"].as_str().unwrap().trim_end()));
+    }
+}
+
+#[test]
+fn generate_draws_by_a_seed() {
+    let drawn = |more: &[&str]| objects(ask("generate", "causal", &[&["he was", "--json"], more].concat())).remove(0);
+    let three = drawn(&["--count", "3", "--temperature", "1.5", "--top-k", "40", "--top-p", "0.95", "--seed", "7"]);
+    let continuations = three["continuations"].as_array().unwrap();
+    assert_eq!(continuations.len(), 3);
+    assert_ne!(continuations[0], continuations[1]);
+    let first = drawn(&["--temperature", "1.5", "--top-k", "40", "--top-p", "0.95", "--seed", "7", "--threads", "1"]);
+    assert_eq!(first["continuations"][0], continuations[0]);
+    assert_ne!(drawn(&["--temperature", "1.5", "--seed", "8"])["continuations"][0], continuations[0]);
+    let ids = objects(ask("generate", "causal", &["--ids", "2 40 58", "--json", "--max-tokens", "2"])).remove(0);
+    assert!(ids["text"].is_null() && ids["continuations"][0]["tokens"].as_array().unwrap().len() <= 2);
+    assert!(refused(ask("generate", "causal", &["the", "--temperature", "0"]), 1).contains("temperature 0"));
+    assert!(refused(ask("generate", "pretraining", &["the"]), 1).contains("this model is bidirectional"));
 }
 
 #[test]
@@ -313,7 +373,7 @@ fn files_have_a_text_a_line() {
     assert_eq!(texts(), ["the cat", "", "a\tdog", "he"]);
     fs::write(&file, "").unwrap();
     assert!(texts().is_empty());
-    for verb in VERBS.iter().filter(|verb| !["info", "train", "eval", "bench"].contains(verb)) {
+    for verb in VERBS.iter().filter(|verb| !["info", "train", "eval", "convert", "bench"].contains(verb)) {
         let model = match *verb {
             "classify" => "sequence",
             "tag" => "token",

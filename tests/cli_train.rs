@@ -181,6 +181,13 @@ fn every_task_learns_from_its_files() {
             "spearman",
         ),
         ("answer", "bare", "answers.jsonl", answers.as_str(), "exact_match"),
+        (
+            "clm",
+            "causal",
+            "lines.txt",
+            "the cat sees the bird\n\nAnna walks to the river\nhe was not happy\n",
+            "perplexity",
+        ),
     ] {
         place.write(name, text);
         let (data, out) = (place.path(name), place.path(task));
@@ -277,6 +284,8 @@ fn what_is_not_learned_by_itself_is_refused() {
     let text = text(&place);
     let headless = refused(ask("eval", "bare", &["--task", "mlm", "--data", &text]), 1);
     assert!(headless.contains("cls.predictions"), "{headless}");
+    let complaint = refused(ask("train", "pretraining", &["--task", "clm", "--train", &data, "--out", &out]), 1);
+    assert!(complaint.contains("learning next words: this model is bidirectional"), "{complaint}");
     assert!(refused(ask("eval", "bare", &["--data", &data]), 1).contains("no classifier"));
     assert_eq!(place.names(), ["dev.tsv", "text.txt", "train.tsv"]);
 }

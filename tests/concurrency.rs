@@ -51,7 +51,7 @@ fn ask(model: &Model, texts: &[&str], first: usize) -> Answers {
             Task::Fill => answers.masks = model.fill(&encoded, &FillOptions::default(), Run::default()).unwrap(),
             Task::Score => answers.scores = model.score(&encoded, &ScoreOptions::default(), Run::default()).unwrap(),
             Task::NextSentence => answers.next = model.next_sentence(&encoded, Run::default()).unwrap(),
-            Task::Classify | Task::Tag => {}
+            Task::Classify | Task::Tag | Task::Generate => {}
         }
     }
     answers

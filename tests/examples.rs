@@ -61,6 +61,20 @@ fn score_prints_the_likelier_sentence() {
     assert!(printed.ends_with(&format!("likelier: {likelier}\n")), "{printed}");
 }
 
+#[test]
+fn generate_prints_the_likeliest_tokens_as_they_come() {
+    let folder = path("tests/golden/causal");
+    let golden = Expected::read(&folder);
+    let case = &golden.json()["greedy"][5];
+    let printed = run(example(&Programs::new(), "generate").arg(&folder).arg(case["text"].as_str().unwrap()));
+    let model = Model::open(&folder, &OpenOptions::default()).unwrap();
+    let new: Vec<u32> = case["new"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let tokens: Vec<&str> = new.iter().map(|&id| model.token(id).unwrap()).collect();
+    let sum: f64 = case["per_token"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).sum();
+    let last = format!("{} tokens, log-probability {sum:.3}", new.len());
+    assert_eq!(printed.lines().collect::<Vec<_>>(), [tokens.join(" "), last]);
+}
+
 /// Sentences that it was taught come back with their intent, from a model that begins with random numbers.
 #[test]
 fn intents_learns_saves_and_answers() {
@@ -97,6 +111,7 @@ fn errors_end_a_program_with_a_message() {
         ("embed", &["nowhere", "a"][..]),
         ("fill", &["nowhere", "a"]),
         ("score", &["nowhere", "a", "b"]),
+        ("generate", &["nowhere", "a"]),
         ("intents", &["nowhere", "nowhere-else", "a"]),
     ] {
         let output = example(&programs, name).args(arguments).output().unwrap();

@@ -124,7 +124,7 @@ fn masked_lm(bert: &Bert<Cpu>, cpu: &Cpu, batch: &Batch) -> cloze::error::Result
     Ok(logits)
 }
 
-const ENCODERS: [&str; 15] = [
+const ENCODERS: [&str; 16] = [
     "pretraining",
     "bare",
     "odd",
@@ -140,6 +140,7 @@ const ENCODERS: [&str; 15] = [
     "token",
     "albert",
     "albert_groups",
+    "causal",
 ];
 
 #[test]
@@ -154,6 +155,11 @@ fn masked_lm_logits_equal_transformers() {
     {
         head(name, "mlm", LOGITS, masked_lm);
     }
+}
+
+#[test]
+fn causal_logits_equal_transformers() {
+    head("causal", "logits", LOGITS, masked_lm);
 }
 
 #[test]

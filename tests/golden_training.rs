@@ -57,6 +57,7 @@ impl Case {
             "masked_lm" => Objective::MaskedLm,
             "next_sentence" => Objective::NextSentence,
             "pretraining" => Objective::Pretraining,
+            "causal_lm" => Objective::CausalLm,
             other => panic!("{other}"),
         }
     }
@@ -76,11 +77,13 @@ impl Case {
                 Objective::NextSentence => ItemTarget::Label(number("next")),
                 Objective::MultiLabel => ItemTarget::Labels(values().collect()),
                 Objective::Regress => ItemTarget::Numbers(values().collect()),
-                Objective::Tag | Objective::MaskedLm => ItemTarget::Tags(words()),
+                Objective::Tag | Objective::MaskedLm | Objective::CausalLm => ItemTarget::Tags(words()),
                 Objective::Span => ItemTarget::Span { start: number("starts"), end: number("ends") },
                 Objective::Pretraining => ItemTarget::Pretraining { words: words(), next: number("next") },
             };
-            Item { tokens, target, first: Vec::new() }
+            let mut item = Item { tokens, target, first: Vec::new() };
+            objective.prepare(&mut item);
+            item
         };
         batch["ids"].as_array().unwrap().iter().enumerate().map(item).collect()
     }
@@ -232,10 +235,10 @@ macro_rules! gradient_cases {
 gradient_cases!(
     sequence sequence_smoothed sequence_weighted pairs multilabel regression regression3 token token_weighted
     question_answering masked_lm masked_lm_untied pretraining next_sentence relative_key relative_key_query f16
-    albert_sequence albert_masked_lm lora lora_rslora lora_patterns
+    albert_sequence albert_masked_lm lora lora_rslora lora_patterns causal_lm
 );
 
-const CURVES: [&str; 4] = ["curve_sequence", "curve_top1", "curve_lora", "curve_masked_lm"];
+const CURVES: [&str; 5] = ["curve_sequence", "curve_top1", "curve_lora", "curve_masked_lm", "curve_causal_lm"];
 
 /// Ten steps: losses, norms and learning rates of each, and what the parameters are after them.
 fn curve(name: &str) {
@@ -302,4 +305,9 @@ fn ten_steps_of_low_rank_pairs() {
 #[test]
 fn ten_steps_of_masked_words() {
     curve("curve_masked_lm");
+}
+
+#[test]
+fn ten_steps_of_next_words() {
+    curve("curve_causal_lm");
 }

@@ -182,6 +182,10 @@ fn null_for_every_parameter_of_every_function() {
         cloze_fill(m, i, 1, null(), null_mut(), 1, n) names "candidates";
         cloze_fill(m, i, 1, null(), null_mut(), 0, none) names "count";
         cloze_fill(m, i, 1, &cloze_fill_options { target_count: 1, ..defaults() }, null_mut(), 0, n) names "targets";
+        cloze_generate(null(), i, 1, null(), null_mut(), 0, n) names "model";
+        cloze_generate(m, null(), 1, null(), null_mut(), 0, n) names "inputs";
+        cloze_generate(m, i, 1, null(), null_mut(), 1, n) names "tokens";
+        cloze_generate(m, i, 1, null(), null_mut(), 0, none) names "count";
         cloze_score(null(), i, 1, null(), null_mut(), 0) names "model";
         cloze_score(m, null(), 1, null(), null_mut(), 0) names "inputs";
         cloze_score(m, i, 1, null(), null_mut(), 1) names "scores";
@@ -416,6 +420,47 @@ fn options_that_mean_nothing() {
     assert_eq!((open(8, 1), open(5, 1)), (CLOZE_IO, CLOZE_INVALID_ARGUMENT));
 }
 
+/// Up to 9 tokens after one prompt, under `options`.
+fn generate(model: &Open, options: &cloze_generate_options, error: *mut cloze_error) -> i32 {
+    let token = cloze_new_token { input: 9, continuation: 9, id: 9, log_probability: 9.0 };
+    let (prompt, mut tokens, mut count) = (text(b"the cat"), [token; 9], 99);
+    // SAFETY: live locals.
+    let status = unsafe { cloze_generate(model.0, &prompt, 1, options, tokens.as_mut_ptr(), 9, &mut count, error) };
+    let written = tokens.iter().filter(|token| token.input != 9).count();
+    match status {
+        CLOZE_OK => assert_eq!(written, count),
+        CLOZE_BUFFER_TOO_SMALL => assert_eq!((written, count), (0, 10)),
+        _ => assert_eq!((written, count), (0, 99)),
+    }
+    status
+}
+
+#[test]
+fn generating_that_means_nothing() {
+    let (model, other) = (Open::new("causal"), Open::new("pretraining"));
+    let good = cloze_generate_options { max_tokens: 3, ..defaults() };
+    let drawn = cloze_generate_options { temperature: 1.0, ..good };
+    let negative = -4;
+    let cases: [(cloze_generate_options, i32, &str); 10] = [
+        (cloze_generate_options { text: 8, ..good }, 1, "cloze_generate_options.text: unknown bits 0x8"),
+        (cloze_generate_options { temperature: -1.0, ..good }, 1, "cloze_generate_options: temperature -1"),
+        (cloze_generate_options { temperature: f32::NAN, ..good }, 1, "cloze_generate_options: temperature NaN"),
+        (cloze_generate_options { top_p: 1.5, ..drawn }, 1, "cloze_generate_options: top_p 1.5"),
+        (cloze_generate_options { top_p: 0.5, ..good }, 1, "cloze_generate_options.top_p with a temperature of 0"),
+        (cloze_generate_options { top_k: 5, ..good }, 1, "cloze_generate_options.top_k with a temperature of 0"),
+        (cloze_generate_options { seed: 5, ..good }, 1, "cloze_generate_options.seed with a temperature of 0"),
+        (cloze_generate_options { count: 2, ..good }, 1, "2 continuations"),
+        (cloze_generate_options { end: &negative, ..good }, 3, "cloze_generate_options.end[0]: -4, below 0"),
+        (cloze_generate_options { max_tokens: 10, ..good }, 2, "tokens: capacity 9, needed 10"),
+    ];
+    for (options, status, expected) in &cases {
+        refused(*status, expected, |e| generate(&model, options, e));
+    }
+    assert_eq!(generate(&model, &good, null_mut()), CLOZE_OK);
+    assert_eq!(generate(&model, &cloze_generate_options { count: 3, ..drawn }, null_mut()), CLOZE_OK);
+    refused(CLOZE_UNSUPPORTED, "this model is bidirectional", |e| generate(&other, &good, e));
+}
+
 #[test]
 fn too_small_a_buffer_says_so_before_any_work() {
     let model = Open::new("pretraining");
@@ -614,7 +659,7 @@ fn train_options_that_mean_nothing() {
     let names = [c"cat".as_ptr(), c"cat".as_ptr()];
     let cases = [
         (cloze_train_options { size: 7, ..usual() }, "cloze_train_options.size: 7"),
-        (cloze_train_options { objective: 9, ..usual() }, "cloze_train_options.objective: 9, expected 0 to 7"),
+        (cloze_train_options { objective: 10, ..usual() }, "cloze_train_options.objective: 10, expected 0 to 9"),
         (cloze_train_options { trainable: 5, ..usual() }, "cloze_train_options.trainable: 5, expected 0 to 4"),
         (cloze_train_options { layers: 1, ..usual() }, "cloze_train_options.layers: 1"),
         (cloze_train_options { trainable: CLOZE_TRAINABLE_TOP, ..usual() }, "the top 0 layers"),

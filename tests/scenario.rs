@@ -16,7 +16,7 @@ use cloze::engine::{Aggregation, Input, Method, OffsetUnit, Pooling};
 use oracle::Expected;
 use serde_json::Value;
 use ways::training::Learning;
-use ways::{Answer, Library, Watch};
+use ways::{Answer, Drawing, Library, Watch};
 
 /// Probabilities, embeddings and logarithms of small random models, against float32 sums in another order.
 const TOLERANCE: f64 = 2e-5;
@@ -37,6 +37,7 @@ where
     L::Model: Sync,
 {
     pretraining(library);
+    causal(library);
     sequence(library);
     token(library);
     sentence(library);
@@ -187,6 +188,54 @@ fn pretraining<L: Library>(library: &L) {
     fails(library.next_sentence(&model, &[Input::Tokens { ids: &[2, 3], types: &[0, 2] }]), 3, "2");
     let long = "the ".repeat(50);
     fails(library.score(&model, &[Input::Text("the"), Input::Text(&long)], Method::PseudoLogLikelihood), 3, "input 1");
+}
+
+fn causal<L: Library>(library: &L) {
+    let (model, expected) = open(library, "causal");
+    let report: Value = serde_json::from_str(&library.report(&model).unwrap()).unwrap();
+    assert_eq!(report["direction"].as_str(), Some("causal"));
+    let sentences = array(&expected["causal"]["sentences"]);
+    let inputs: Vec<Input<'_>> = sentences.iter().map(|case| Input::Text(text(&case["text"]))).collect();
+    let scores = library.score(&model, &inputs, Method::Causal).unwrap();
+    let tokens = library.score_tokens(&model, &inputs, Method::Causal).unwrap();
+    for (input, case) in sentences.iter().enumerate() {
+        close(scores[input].0, number(&case["sum"]));
+        let own: Vec<_> = tokens.iter().filter(|token| token.input == input).collect();
+        assert_eq!((own.len(), scores[input].1 as usize), (ids(&case["ids"]).len() - 1, own.len()));
+        for (token, expected) in own.iter().zip(array(&case["per_token"])) {
+            close(token.probability, number(expected));
+        }
+    }
+    close(library.perplexity(&scores), number(&expected["causal"]["corpus"]["perplexity"]));
+    for case in array(&expected["greedy"]) {
+        let options = Drawing { max_tokens: case["max_tokens"].as_u64().unwrap_or(0) as usize, ..Drawing::default() };
+        let new = library.generate(&model, &[Input::Text(text(&case["text"]))], &options, usize::MAX).unwrap();
+        assert_eq!(new.iter().map(|token| token.id).collect::<Vec<_>>(), ids(&case["new"]));
+        for (token, expected) in new.iter().zip(array(&case["per_token"])) {
+            close(token.log_probability, number(expected));
+        }
+    }
+    let drawn = Drawing { max_tokens: 6, count: 2, temperature: 1.3, top_k: 30, top_p: 0.95, seed: 1 << 40 | 9 };
+    let prompts = [Input::Tokens { ids: &[2, 40, 58], types: &[] }, Input::Text("Anna walks to the")];
+    let new = library.generate(&model, &prompts, &drawn, usize::MAX).unwrap();
+    assert_eq!(new, library.generate(&model, &prompts, &drawn, usize::MAX).unwrap());
+    assert!(new.is_sorted_by_key(|token| (token.input, token.continuation)) && new.len() > 8);
+    assert_eq!(library.generate(&model, &prompts[..1], &Drawing { count: 1, ..drawn }, 2).unwrap(), new[..2]);
+    fails(
+        library.generate(
+            &model,
+            &prompts,
+            &Drawing { temperature: 0.0, ..Drawing { count: 2, ..Drawing::default() } },
+            1,
+        ),
+        1,
+        "2 continuations",
+    );
+    fails(library.score(&model, &inputs, Method::PseudoLogLikelihood), 6, "this model is causal");
+    fails(library.fill(&model, &[Input::Text("the [MASK]")], 5, &[]), 6, "this model is causal");
+    let (other, _) = open(library, "pretraining");
+    fails(library.score(&other, &inputs, Method::Causal), 6, "this model is bidirectional");
+    fails(library.generate(&other, &inputs, &Drawing::default(), 1), 6, "this model is bidirectional");
 }
 
 fn sequence<L: Library>(library: &L) {

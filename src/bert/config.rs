@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::keys::{self, Keys, wrong};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
+use crate::ops::attention::Direction;
 
 /// What `config.json` says, checked: every size is at least 1, A divides H, and no matrix has more than 2⁴⁰ elements.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,8 @@ pub struct Config {
     pub norm_eps: f32,
     /// `position_embedding_type`.
     pub position: Position,
+    /// `is_decoder`: whether tokens see those before them only. BERT's alone.
+    pub direction: Direction,
     /// `pad_token_id`: the row of the word embeddings that training leaves alone; less than V.
     pub pad_token: Option<u32>,
     /// `tie_word_embeddings`: whether the masked-LM decoder is the word embeddings.
@@ -99,7 +102,7 @@ impl Config {
     /// Reads the bytes of a `config.json`, with HuggingFace's defaults for absent keys.
     ///
     /// Fails with `Unsupported` on what asks for another computation than BERT's or ALBERT's encoder (another
-    /// `model_type`, a decoder, pruned heads, an unknown activation or position type …), and with `InvalidFile` on
+    /// `model_type`, cross-attention, pruned heads, an unknown activation or position type …), and with `InvalidFile` on
     /// what is not JSON, has the wrong type, or sizes that no model can have.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         keys::object(bytes).and_then(|raw| read(&raw)).map_err(|e| e.within("config.json"))
@@ -227,6 +230,7 @@ fn read(raw: &Map<String, Value>) -> Result<Config> {
             Some(name) => choice("position_embedding_type", name, &POSITIONS)?,
             None => Position::Absolute,
         },
+        direction: direction(keys, architecture)?,
         pad_token: pad_token(keys, vocabulary)?,
         tie_word_embeddings: keys.flag("tie_word_embeddings")?.unwrap_or(true),
         initializer_range: keys.number("initializer_range", "a number of at least 0", |x| x >= 0.0)?.unwrap_or(0.02),
@@ -267,9 +271,11 @@ fn architecture(keys: Keys, classes: &[String]) -> Result<Architecture> {
 
 /// Keys that, set, change what the model computes.
 fn refuse_other_computations(keys: Keys) -> Result<()> {
-    for key in ["is_decoder", "add_cross_attention", "is_encoder_decoder"] {
+    for key in ["add_cross_attention", "is_encoder_decoder"] {
         if keys.flag(key)?.unwrap_or(false) {
-            return Err(Error::unsupported(format!("{key}: true is not supported, expected an encoder alone")));
+            return Err(Error::unsupported(format!(
+                "{key}: true is not supported, expected one stack of layers alone"
+            )));
         }
     }
     for key in ["pruned_heads", "quantization_config", "per_layer_config"] {
@@ -284,6 +290,17 @@ fn refuse_other_computations(keys: Keys) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A decoder is a BERT that reads from left to right; of ALBERT there is none.
+fn direction(keys: Keys, architecture: Architecture) -> Result<Direction> {
+    match (keys.flag("is_decoder")?.unwrap_or(false), architecture) {
+        (false, _) => Ok(Direction::Bidirectional),
+        (true, Architecture::Bert) => Ok(Direction::Causal),
+        (true, Architecture::Albert) => {
+            Err(Error::unsupported("is_decoder: true is not supported for ALBERT, expected an encoder"))
+        }
+    }
 }
 
 /// E. A BERT whose embeddings are narrower than its layers needs a projection that `BertModel` does not have.

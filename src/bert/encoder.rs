@@ -25,7 +25,7 @@ pub struct Encoder<D: Device> {
     pub(super) adapter: Option<Arc<Adapter<D>>>,
     /// Group of each of the L steps.
     schedule: Vec<usize>,
-    shape: Shape,
+    pub(super) shape: Shape,
     pad_token: Option<u32>,
 }
 
@@ -95,6 +95,7 @@ impl<D: Ops> Encoder<D> {
                 max_positions: config.max_positions,
                 activation: config.activation,
                 position: config.position,
+                direction: config.direction,
             },
             pad_token: config.pad_token,
         })
@@ -296,7 +297,7 @@ impl<D: Ops> Encoder<D> {
     }
 
     /// `work.x` = embeddings of all rows.
-    fn embed(&self, device: &D, batch: &Batch, work: &mut Work<D>) -> Result<()> {
+    pub(super) fn embed(&self, device: &D, batch: &Batch, work: &mut Work<D>) -> Result<()> {
         let e = &self.embeddings;
         embedding::forward(device, batch, &e.tables(), &mut work.y)?;
         layer_norm::forward(device, &work.y, None, &e.norm.affine(), &mut work.x)?;
@@ -358,7 +359,7 @@ impl<D: Ops> Encoder<D> {
         }
     }
 
-    fn applied(&self, step: usize, inner: usize) -> Applied<'_, D> {
+    pub(super) fn applied(&self, step: usize, inner: usize) -> Applied<'_, D> {
         let group = self.schedule[step];
         let adapter = self.adapter.as_ref().map(|adapter| &adapter.groups[group][inner]);
         Applied {
@@ -369,9 +370,8 @@ impl<D: Ops> Encoder<D> {
         }
     }
 
-    fn check_lengths(&self, batch: &Batch) -> Result<()> {
-        let longest = (0..batch.sequences()).map(|s| batch.rows(s).len()).max().unwrap_or(0);
-        let most = self.shape.max_positions;
+    pub(super) fn check_lengths(&self, batch: &Batch) -> Result<()> {
+        let (longest, most) = (batch.longest(), self.shape.max_positions);
         if longest > most {
             return Err(Error::input(format!("sequence of {longest} tokens, at most {most} fit this model")));
         }

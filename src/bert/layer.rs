@@ -9,8 +9,8 @@ use crate::batch::{Batch, Selection};
 use crate::device::{Device, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
-use crate::ops::attention::{Columns, Inputs, Relative};
-use crate::ops::{Accumulate, Ops, activation, add, attention, dropout, gather, layer_norm, linear, lora};
+use crate::ops::attention::{Columns, Direction, Inputs, Relative};
+use crate::ops::{Accumulate, Ops, activation, add, assign, attention, dropout, gather, layer_norm, linear, lora};
 
 use super::adapter::{LayerAdapter, Target};
 use super::config::Position;
@@ -31,6 +31,8 @@ pub struct Shape {
     pub activation: Activation,
     /// How attention knows positions.
     pub position: Position,
+    /// What attention sees.
+    pub direction: Direction,
 }
 
 /// A layer with what is added to it, where it stands.
@@ -67,6 +69,18 @@ impl<D: Device> Work<D> {
     }
 }
 
+/// Keys and values of one application of a layer, and where new rows belong among them.
+pub struct Kept<'a, D: Device> {
+    /// `[slots · capacity, 2H]`: key and value side by side.
+    pub key_value: &'a mut Tensor<D>,
+    /// First row of every slot, then their number: `[slots + 1]`.
+    pub offsets: &'a [usize],
+    /// Row of every token of the batch.
+    pub rows: &'a Selection,
+    /// Of those, the rows asked for.
+    pub asked: &'a Selection,
+}
+
 /// What a training forward leaves for backward.
 pub struct Saved<D: Device> {
     /// `[T, H]`: what went in.
@@ -101,8 +115,8 @@ pub struct Gradients<'a, D: Device> {
 impl<D: Ops> Applied<'_, D> {
     /// `work.x` = the layer of `work.x`: all rows in, the rows of `asked` out.
     pub fn forward(&self, device: &D, batch: &Batch, asked: &Selection, work: &mut Work<D>) -> Result<()> {
-        let (layer, identity) = (self.layer, Activation::Identity);
-        let Work { x, y, projected, query, wide } = work;
+        let identity = Activation::Identity;
+        let Work { x, y, projected, query, .. } = work;
         if asked.len() == batch.tokens() {
             self.project(device, x, &[Target::Query, Target::Key, Target::Value], identity, projected)?;
             attention::forward(device, &self.inputs(batch, asked, None, projected, None), y)?;
@@ -113,6 +127,29 @@ impl<D: Ops> Applied<'_, D> {
             self.project(device, x, &[Target::Query], identity, query)?;
             attention::forward(device, &self.inputs(batch, asked, Some(query), projected, None), y)?;
         }
+        self.finish(device, work)
+    }
+
+    /// `work.x` = the layer of `work.x`, which holds the rows of a batch that continues the sequences of `kept`; their
+    /// keys and values are kept, and only the rows at `asked` of `work.x` come out.
+    pub fn step(&self, device: &D, asked: &[usize], kept: Kept<'_, D>, work: &mut Work<D>) -> Result<()> {
+        let identity = Activation::Identity;
+        let Work { x, y, projected, query, .. } = work;
+        self.project(device, x, &[Target::Key, Target::Value], identity, projected)?;
+        assign::forward(device, projected, None, kept.rows.rows(), kept.key_value)?;
+        if asked.len() < x.rows() {
+            gather::forward(device, x, asked, y)?;
+            std::mem::swap(x, y);
+        }
+        self.project(device, x, &[Target::Query], identity, query)?;
+        attention::forward(device, &self.inputs_at(kept.offsets, kept.asked, Some(query), kept.key_value, None), y)?;
+        self.finish(device, work)
+    }
+
+    /// `work.x` = the layer, from what went in, `work.x`, and what attention gave, `work.y`.
+    fn finish(&self, device: &D, work: &mut Work<D>) -> Result<()> {
+        let (layer, identity) = (self.layer, Activation::Identity);
+        let Work { x, y, query, wide, .. } = work;
         self.project(device, y, &[Target::AttentionOutput], identity, query)?;
         layer_norm::forward(device, query, Some(x), &layer.attention_norm.affine(), y)?;
         self.project(device, y, &[Target::Intermediate], self.shape.activation, wide)?;
@@ -332,6 +369,17 @@ impl<D: Ops> Applied<'_, D> {
         projected: &'a Tensor<D>,
         noise: Option<&Noise>,
     ) -> Inputs<'a, D> {
+        self.inputs_at(batch.offsets(), asked, query, projected, noise)
+    }
+
+    fn inputs_at<'a>(
+        &'a self,
+        offsets: &'a [usize],
+        asked: &'a Selection,
+        query: Option<&'a Tensor<D>>,
+        projected: &'a Tensor<D>,
+        noise: Option<&Noise>,
+    ) -> Inputs<'a, D> {
         let hidden = self.shape.hidden;
         let first_key = if query.is_some() { 0 } else { hidden };
         let with_keys = self.shape.position == Position::RelativeKeyQuery;
@@ -341,8 +389,9 @@ impl<D: Ops> Applied<'_, D> {
             value: Columns { tensor: projected, first: first_key + hidden },
             heads: self.shape.heads,
             hidden,
-            offsets: batch.offsets(),
+            offsets,
             rows: asked,
+            direction: self.shape.direction,
             relative: self.layer.distance.as_ref().map(|table| Relative { table, with_keys }),
             dropout: noise.and_then(|noise| noise.attention(self.application)),
         }

@@ -92,8 +92,8 @@ const CHUNK: usize = 8 << 20;
 /// Rows of a chunk, however large the vocabulary: with fewer, fetching the decoder costs more than multiplying by it.
 const FEWEST: usize = 32;
 
-/// Most rows whose logits exist at once.
-fn chunk_rows(vocabulary: usize) -> usize {
+/// Most rows whose logits exist at once in training.
+pub fn chunk_rows(vocabulary: usize) -> usize {
     (CHUNK / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
 }
 

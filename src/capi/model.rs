@@ -40,6 +40,7 @@ pub const CLOZE_TASK_EMBED: u32 = 8;
 pub const CLOZE_TASK_HIDDEN_STATES: u32 = 16;
 pub const CLOZE_TASK_CLASSIFY: u32 = 32;
 pub const CLOZE_TASK_TAG: u32 = 64;
+pub const CLOZE_TASK_GENERATE: u32 = 128;
 
 pub const CLOZE_PROBLEM_UNKNOWN: u32 = 0;
 pub const CLOZE_PROBLEM_REGRESSION: u32 = 1;
@@ -241,5 +242,6 @@ fn bit(task: Task) -> u32 {
         Task::HiddenStates => CLOZE_TASK_HIDDEN_STATES,
         Task::Classify => CLOZE_TASK_CLASSIFY,
         Task::Tag => CLOZE_TASK_TAG,
+        Task::Generate => CLOZE_TASK_GENERATE,
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 
 pub const CLOZE_SCORE_PLL: u32 = 0;
 pub const CLOZE_SCORE_PLL_WORD_L2R: u32 = 1;
+pub const CLOZE_SCORE_CAUSAL: u32 = 2;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -130,7 +131,7 @@ pub unsafe extern "C" fn cloze_perplexity(scores: *const cloze_text_score, score
 ///
 /// The header's promise for `options` and the pointers in it.
 unsafe fn take<'a>(options: *const cloze_score_options) -> Result<(TextOptions<'a>, ScoreOptions, Watch)> {
-    const METHODS: [Method; 2] = [Method::PseudoLogLikelihood, Method::WordLeftToRight];
+    const METHODS: [Method; 3] = [Method::PseudoLogLikelihood, Method::WordLeftToRight, Method::Causal];
     // SAFETY: the caller's promise.
     unsafe {
         let own = read(options)?;

@@ -15,9 +15,10 @@ pub const CLOZE_OBJECTIVE_ANSWER: u32 = 5;
 pub const CLOZE_OBJECTIVE_MASKED_LM: u32 = 6;
 pub const CLOZE_OBJECTIVE_NEXT_SENTENCE: u32 = 7;
 pub const CLOZE_OBJECTIVE_PRETRAINING: u32 = 8;
+pub const CLOZE_OBJECTIVE_CAUSAL_LM: u32 = 9;
 
 /// By their numbers in C; 0 is what the call says.
-pub(super) const OBJECTIVES: [Option<Objective>; 9] = [
+pub(super) const OBJECTIVES: [Option<Objective>; 10] = [
     None,
     Some(Objective::Classify),
     Some(Objective::MultiLabel),
@@ -27,6 +28,7 @@ pub(super) const OBJECTIVES: [Option<Objective>; 9] = [
     Some(Objective::MaskedLm),
     Some(Objective::NextSentence),
     Some(Objective::Pretraining),
+    Some(Objective::CausalLm),
 ];
 
 pub const CLOZE_TRAINABLE_ALL: u32 = 0;

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Encoded, Inner, Item, Model};
+use crate::bert::Direction;
 use crate::error::{Error, Result, Status};
 use crate::ops::pooling::Pooling;
 use crate::pool::Cancel;
-use crate::tasks::{self, Aggregation, Candidate, Entity, Function, Labelled, Method, Pipeline, Scored, Stage, Words};
+use crate::tasks::{self, Aggregation, Candidate, Entity, Function, Labelled, Masking, Pipeline, Scored, Stage, Words};
 use crate::text::Encoding;
 
 /// What a call reports to and how it is stopped.
@@ -50,12 +51,23 @@ pub struct Mask {
     pub candidates: Vec<Candidate>,
 }
 
+/// What a score is the sum of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// ln P of each token with that token masked: the pseudo-log-likelihood of a bidirectional model.
+    PseudoLogLikelihood,
+    /// The same with the later pieces of its word masked too: `PLL-word-l2r`.
+    WordLeftToRight,
+    /// ln P of each token given those before it: the log-likelihood by the chain rule, of a causal model.
+    Causal,
+}
+
 /// How sequences are scored.
 #[derive(Clone, Copy, Debug)]
 pub struct ScoreOptions {
-    /// What is masked together.
+    /// What is added up.
     pub method: Method,
-    /// Id of the mask token; `None` asks the tokenizer.
+    /// Id of the mask token; `None` asks the tokenizer. Of no meaning to a causal model.
     pub mask: Option<u32>,
 }
 
@@ -65,12 +77,12 @@ impl Default for ScoreOptions {
     }
 }
 
-/// The pseudo-log-likelihood of an input.
+/// The (pseudo-)log-likelihood of an input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     /// Σ ln P over `tokens`.
     pub total: f64,
-    /// Every scored token; special ones are not scored.
+    /// Every scored token: all but special ones, and of a causal model all but the first, `[CLS]`.
     pub tokens: Vec<TokenScore>,
 }
 
@@ -81,17 +93,17 @@ pub struct TokenScore {
     pub position: usize,
     /// Token id.
     pub id: u32,
-    /// Natural logarithm of its probability where it is masked.
+    /// Natural logarithm of its probability where it is masked, or where what comes before it is known.
     pub log_probability: f32,
 }
 
-/// Pseudo-perplexity of a corpus: e^(−Σ scores / Σ tokens); 1 for a corpus of no tokens.
+/// (Pseudo-)perplexity of a corpus: e^(−Σ scores / Σ tokens); 1 for a corpus of no tokens.
 pub fn perplexity(scores: &[Score]) -> f64 {
     let tokens: usize = scores.iter().map(|s| s.tokens.len()).sum();
     perplexity_of(scores.iter().map(|s| s.total).sum(), tokens as u64)
 }
 
-/// Pseudo-perplexity of `tokens` tokens whose scores have the sum `total`.
+/// (Pseudo-)perplexity of `tokens` tokens whose scores have the sum `total`.
 pub fn perplexity_of(total: f64, tokens: u64) -> f64 {
     if tokens == 0 { 1.0 } else { (-total / tokens as f64).exp() }
 }
@@ -147,7 +159,12 @@ impl Model {
     }
 
     /// The best words for every mask of every input. HuggingFace's `fill-mask`, but only real tokens are candidates.
+    ///
+    /// Fails with `Unsupported` on a causal model.
     pub fn fill(&self, inputs: &Encoded, options: &FillOptions<'_>, run: Run<'_>) -> Result<Vec<Vec<Mask>>> {
+        if self.inner.bert.config().direction == Direction::Causal {
+            return Err(causal("filling masks"));
+        }
         let places = self.masks(inputs, options)?;
         let targets = options.distinct_targets();
         let words = match targets.as_slice() {
@@ -163,42 +180,67 @@ impl Model {
     }
 
     /// Positions of every input that [`Model::score`] will score, at no cost: all but those of the template's special
-    /// tokens. Of inputs given as ids, all but the tokenizer's `[CLS]`, `[SEP]` and `[PAD]`.
+    /// tokens. Of inputs given as ids, all but the tokenizer's `[CLS]`, `[SEP]` and `[PAD]`. A causal model scores all but
+    /// the first.
     pub fn scored_positions(&self, inputs: &Encoded) -> Vec<Vec<usize>> {
         inputs.items().iter().map(|item| self.inner.scored_positions(item)).collect()
     }
 
-    /// The pseudo-log-likelihood of every input.
+    /// The pseudo-log-likelihood of every input, or its log-likelihood to a causal model.
+    ///
+    /// Fails with `Unsupported` when the method is not the model's: masks mean nothing to a causal model, and a
+    /// bidirectional one has no order of its tokens.
     pub fn score(&self, inputs: &Encoded, options: &ScoreOptions, run: Run<'_>) -> Result<Vec<Score>> {
-        let mask = self.inner.mask(options.mask)?;
-        let scored = |item: &Item| {
-            Ok(Scored {
-                tokens: item.tokens.clone(),
-                positions: self.inner.scored_positions(item),
-                words: match options.method {
-                    Method::PseudoLogLikelihood => vec![None; item.tokens.ids.len()],
-                    Method::WordLeftToRight => self.inner.word_numbers(item)?,
-                },
-            })
+        let masking = match (options.method, self.inner.bert.config().direction) {
+            (Method::PseudoLogLikelihood, Direction::Bidirectional) => Some(Masking::Alone),
+            (Method::WordLeftToRight, Direction::Bidirectional) => Some(Masking::WordLeftToRight),
+            (Method::Causal, Direction::Causal) => None,
+            (Method::Causal, Direction::Bidirectional) => return Err(not_causal("the method causal")),
+            (_, Direction::Causal) => return Err(causal("a pseudo-log-likelihood, which masks tokens")),
         };
-        let scored: Vec<Scored> = inputs.items().iter().map(scored).collect::<Result<_>>()?;
-        let values = self.run(run, |model, device, progress| {
-            tasks::score(device, &model.bert, &scored, mask, options.method, progress)
-        })?;
-        let collect = |(scored, values): (&Scored, Vec<f32>)| Score {
+        let positions = self.scored_positions(inputs);
+        let values = match masking {
+            None => self.run(run, |model, device, progress| {
+                tasks::causal_score(device, &model.bert, &inputs.sequences(), progress)
+            })?,
+            Some(masking) => self.masked_scores(inputs, &positions, masking, options.mask, run)?,
+        };
+        let collect = |((item, positions), values): ((&Item, &Vec<usize>), Vec<f32>)| Score {
             total: values.iter().map(|&v| f64::from(v)).sum(),
-            tokens: scored
-                .positions
+            tokens: positions
                 .iter()
                 .zip(values)
                 .map(|(&position, log_probability)| TokenScore {
                     position,
-                    id: scored.tokens.ids[position],
+                    id: item.tokens.ids[position],
                     log_probability,
                 })
                 .collect(),
         };
-        Ok(scored.iter().zip(values).map(collect).collect())
+        Ok(inputs.items().iter().zip(&positions).zip(values).map(collect).collect())
+    }
+
+    fn masked_scores(
+        &self,
+        inputs: &Encoded,
+        positions: &[Vec<usize>],
+        masking: Masking,
+        mask: Option<u32>,
+        run: Run<'_>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mask = self.inner.mask(mask)?;
+        let scored = |(item, positions): (&Item, &Vec<usize>)| {
+            Ok(Scored {
+                tokens: item.tokens.clone(),
+                positions: positions.clone(),
+                words: match masking {
+                    Masking::Alone => vec![None; item.tokens.ids.len()],
+                    Masking::WordLeftToRight => self.inner.word_numbers(item)?,
+                },
+            })
+        };
+        let scored: Vec<Scored> = inputs.items().iter().zip(positions).map(scored).collect::<Result<_>>()?;
+        self.run(run, |model, device, progress| tasks::score(device, &model.bert, &scored, mask, masking, progress))
     }
 
     /// Probability for every pair that its second text follows its first.
@@ -308,6 +350,9 @@ impl Inner {
     }
 
     fn scored_positions(&self, item: &Item) -> Vec<usize> {
+        if self.bert.config().direction == Direction::Causal {
+            return (1..item.tokens.ids.len()).collect();
+        }
         let template = |position: usize| match (&item.encoding, &*self.tokenizer) {
             (Some(encoding), _) => encoding.special[position],
             (None, Ok(tokenizer)) => {
@@ -378,4 +423,18 @@ impl<D: crate::device::Device> Pipeline<D> {
 fn to_unit_length(vector: &mut [f32]) {
     let length = vector.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt().max(1e-12);
     vector.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+}
+
+/// The refusal of what needs both sides of a token.
+pub(super) fn causal(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what}: this model is causal (config.json: is_decoder is true), expected a bidirectional one"
+    ))
+}
+
+/// The refusal of what needs an order of the tokens.
+pub(super) fn not_causal(what: &str) -> Error {
+    Error::unsupported(format!(
+        "{what}: this model is bidirectional (config.json: is_decoder is not true), expected a causal one"
+    ))
 }

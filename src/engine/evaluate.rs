@@ -1,7 +1,8 @@
 //! From predictions to metrics.
 
-use super::{Model, Run};
-use crate::bert::{HeadPart, Keep, Scope};
+use super::answers::{causal, not_causal};
+use super::{Model, Run, Task};
+use crate::bert::{Config, Direction, HeadPart, Keep, Scope};
 use crate::error::{Error, Result};
 use crate::train::encode::{self, IGNORED, Item, ItemTarget};
 use crate::train::examples::{Dataset, Target};
@@ -28,7 +29,10 @@ const NEXT: [&str; 2] = ["0", "1"];
 
 impl<'a> Encoding<'a> {
     /// With the model's tokenizer, cut at `max_tokens` (0: what the model allows).
+    ///
+    /// Fails with `Unsupported` when the model reads in the other direction than the objective.
     pub fn new(model: &'a Model, objective: Objective, labels: &[String], max_tokens: usize) -> Result<Self> {
+        check_direction(model.inner.bert.config(), objective)?;
         let config = model.inner.bert.config();
         let most = match max_tokens {
             0 => model.inner.max_tokens,
@@ -48,8 +52,9 @@ impl<'a> Encoding<'a> {
     /// Fails as [`encode::items`] does, and with `InvalidInput`, naming the example, where its tokens do not fit the model
     /// or the objective does not learn from a target of its kind.
     pub fn items(&self, data: &Dataset) -> Result<Vec<Item>> {
-        let items = encode::items(data, &self.borrow())?;
-        for (place, item) in items.iter().enumerate() {
+        let mut items = encode::items(data, &self.borrow())?;
+        for (place, item) in items.iter_mut().enumerate() {
+            self.objective.prepare(item);
             let fits = self.model.check(&item.tokens).and_then(|()| self.objective.check(item, self.outputs));
             fits.map_err(|error| error.within(data.place(place)))?;
         }
@@ -63,6 +68,16 @@ impl<'a> Encoding<'a> {
             labels: self.labels.as_ref(),
             max_tokens: self.max_tokens,
         }
+    }
+}
+
+/// Fails with `Unsupported` when a causal model is to fill masks or judge pairs, or a bidirectional one to predict what
+/// comes next, which it sees.
+pub fn check_direction(config: &Config, objective: Objective) -> Result<()> {
+    match (objective, config.direction) {
+        (Objective::CausalLm, Direction::Bidirectional) => Err(not_causal("learning next words")),
+        (Objective::MaskedLm | Objective::Pretraining, Direction::Causal) => Err(causal("learning masked words")),
+        _ => Ok(()),
     }
 }
 
@@ -110,6 +125,7 @@ pub fn judge<'a>(
             }
             Objective::Span => Some(answers(data, predictions, &settings)?),
             Objective::MaskedLm | Objective::Pretraining => Some(Metrics::pretraining(words.mean(), next.mean())),
+            Objective::CausalLm => Some(Metrics::next_words(words.mean())),
         };
         for (name, value) in own.iter().flat_map(Metrics::iter) {
             metrics.push(name, value);
@@ -127,7 +143,7 @@ pub fn metric(objective: Objective, labels: &[String]) -> &'static str {
         Objective::Tag if labels.iter().any(|label| label.starts_with("B-") || label.starts_with("I-")) => "f1",
         Objective::Tag => "accuracy",
         Objective::Span => "f1",
-        Objective::MaskedLm | Objective::Pretraining => "loss",
+        Objective::MaskedLm | Objective::Pretraining | Objective::CausalLm => "loss",
     }
 }
 
@@ -312,6 +328,7 @@ impl Model {
             _ if heads.sequence.is_ok() && self.inner.bert.config().labels.len() == 1 => Ok(Objective::Regress),
             _ if heads.sequence.is_ok() => Ok(Objective::Classify),
             _ if heads.span.is_ok() => Ok(Objective::Span),
+            _ if self.supports(Task::Generate).is_ok() => Ok(Objective::CausalLm),
             _ => Err(Error::missing("no classifier, tagger or span head to evaluate")),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::evaluate::check_direction;
 use super::files::Files;
 use super::{Bytes, Inner, Model, OpenOptions, tokenizer};
 use crate::bert::{Architecture, Bert, Config, Fresh, HeadPart, Scope};
@@ -36,10 +37,11 @@ impl Model {
     ///
     /// Fails with `InvalidFile` when the configuration is not one, `Missing` when there is no tokenizer, `InvalidArgument`
     /// when the tokenizer has more tokens than `vocab_size`, naming both, and `Unsupported` when the architecture has no
-    /// head for the objective.
+    /// head for the objective or the direction is not the objective's.
     pub fn fresh(config: &[u8], files: &[(&str, Bytes)], options: &FreshOptions, open: &OpenOptions) -> Result<Self> {
         let device = Cpu::new(open.threads)?;
         let config = Config::parse(config)?;
+        check_direction(&config, options.objective)?;
         let files = Files::memory(files);
         let tokenizer = tokenizer(&files, &str::to_owned, config.architecture)??;
         if tokenizer.size() > config.vocabulary {
@@ -71,7 +73,9 @@ impl Model {
 fn whole(config: &Config, objective: Objective) -> Result<Scope> {
     let heads = objective.heads().to_vec();
     if !heads.iter().all(|head| matches!(head, HeadPart::MaskedLm | HeadPart::NextSentence)) {
-        return Err(Error::argument(format!("a new model for {objective:?}, expected masked words or next sentences")));
+        return Err(Error::argument(format!(
+            "a new model for {objective:?}, expected masked or next words, or next sentences"
+        )));
     }
     if config.architecture == Architecture::Albert && heads.contains(&HeadPart::NextSentence) {
         return Err(Error::unsupported("ALBERT has no next-sentence head: learn masked words alone"));

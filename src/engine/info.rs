@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::answers::{causal, not_causal};
 use super::{Inner, Model};
-use crate::bert::{Architecture, Head, Problem};
+use crate::bert::{Architecture, Direction, Head, Problem};
 use crate::dtype::DType;
 use crate::error::Result;
 
@@ -12,7 +13,7 @@ use crate::error::Result;
 pub enum Task {
     /// Words for masks.
     Fill,
-    /// Pseudo-log-likelihood.
+    /// Pseudo-log-likelihood, or log-likelihood.
     Score,
     /// Whether B follows A.
     NextSentence,
@@ -24,12 +25,22 @@ pub enum Task {
     Classify,
     /// Labels of tokens.
     Tag,
+    /// What follows a text.
+    Generate,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Task; 7] =
-        [Task::Fill, Task::Score, Task::NextSentence, Task::Embed, Task::HiddenStates, Task::Classify, Task::Tag];
+    pub const ALL: [Task; 8] = [
+        Task::Fill,
+        Task::Score,
+        Task::NextSentence,
+        Task::Embed,
+        Task::HiddenStates,
+        Task::Classify,
+        Task::Tag,
+        Task::Generate,
+    ];
 
     /// Lower-case name, as the command line calls it.
     pub fn name(self) -> &'static str {
@@ -41,6 +52,7 @@ impl Task {
             Task::HiddenStates => "hidden",
             Task::Classify => "classify",
             Task::Tag => "tag",
+            Task::Generate => "generate",
         }
     }
 }
@@ -50,6 +62,8 @@ impl Task {
 pub struct Info {
     /// `bert` or `albert`.
     pub architecture: &'static str,
+    /// Whether a token sees all others, or those before it.
+    pub direction: Direction,
     /// L
     pub layers: usize,
     /// H
@@ -102,6 +116,7 @@ impl Info {
                 Architecture::Bert => "bert",
                 Architecture::Albert => "albert",
             },
+            direction: config.direction,
             layers: config.layers,
             hidden: config.hidden,
             heads: config.heads,
@@ -141,7 +156,8 @@ impl Info {
 }
 
 impl Model {
-    /// Fails with `Missing`, naming the tensor, when the checkpoint lacks the head that `task` needs.
+    /// Fails with `Missing`, naming the tensor, when the checkpoint lacks the head that `task` needs, and with
+    /// `Unsupported` when the task needs the other direction.
     pub fn supports(&self, task: Task) -> Result<()> {
         self.inner.check(task)
     }
@@ -191,6 +207,10 @@ impl Model {
             "files": files,
             "used": report.used,
             "ignored": report.ignored,
+            "direction": match info.direction {
+                Direction::Bidirectional => "bidirectional",
+                Direction::Causal => "causal",
+            },
         })
     }
 }
@@ -217,8 +237,11 @@ impl Inner {
             head.as_ref().map(|_| ()).map_err(Clone::clone)
         }
         let heads = self.bert.heads();
+        let direction = self.bert.config().direction;
         match task {
-            Task::Fill | Task::Score => present(&heads.masked_lm),
+            Task::Fill if direction == Direction::Causal => Err(causal("filling masks")),
+            Task::Generate if direction == Direction::Bidirectional => Err(not_causal("generating text")),
+            Task::Fill | Task::Score | Task::Generate => present(&heads.masked_lm),
             Task::NextSentence => present(&heads.next_sentence).and_then(|()| present(&heads.pooler)),
             Task::Embed | Task::HiddenStates => Ok(()),
             Task::Classify => present(&heads.sequence).and_then(|()| present(&heads.pooler)),
@@ -235,7 +258,7 @@ impl Inner {
             self.bert.config().architectures.iter().any(|name| parts.iter().any(|part| name.ends_with(part)))
         };
         let lacks = [
-            promised(&["ForMaskedLM", "ForPreTraining"]).then(|| absent(&heads.masked_lm)),
+            promised(&["ForMaskedLM", "ForPreTraining", "LMHeadModel"]).then(|| absent(&heads.masked_lm)),
             promised(&["ForNextSentencePrediction", "BertForPreTraining"])
                 .then(|| absent(&heads.next_sentence).or_else(|| absent(&heads.pooler))),
             promised(&["ForSequenceClassification"]).then(|| absent(&heads.sequence).or_else(|| absent(&heads.pooler))),

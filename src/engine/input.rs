@@ -85,7 +85,9 @@ impl Model {
         };
         let overflow = options.overflow.unwrap_or(match task {
             Task::Embed | Task::Classify => Overflow::Truncate,
-            Task::Fill | Task::Score | Task::NextSentence | Task::HiddenStates | Task::Tag => Overflow::Refuse,
+            Task::Fill | Task::Score | Task::NextSentence | Task::HiddenStates | Task::Tag | Task::Generate => {
+                Overflow::Refuse
+            }
         });
         let encode = Encode { special_tokens: true, parse_special: !options.plain, max_tokens: limit, overflow };
         let items = inputs.iter().enumerate().map(|(index, input)| {

@@ -17,6 +17,7 @@ mod answers;
 mod evaluate;
 mod files;
 mod fresh;
+mod generate;
 mod heads;
 mod info;
 mod input;
@@ -26,12 +27,12 @@ mod vocabulary;
 mod whitening;
 
 pub use crate::batch::Tokens;
-pub use crate::bert::Problem;
+pub use crate::bert::{Direction, Problem};
 pub use crate::device::Bytes;
 pub use crate::dtype::DType;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
-pub use crate::tasks::{Aggregation, Candidate, Entity, Method};
+pub use crate::tasks::{Aggregation, Candidate, Ending, Entity, NewToken, Sampling};
 pub use crate::text::{Casing, OffsetUnit, Overflow, Span, VocabularyFiles, VocabularyOptions, convert_offsets};
 pub use crate::train::closed_form::ClosedForm;
 pub use crate::train::corpus::{Corpus, Lines, MaskUnit, Notice, Recipe, Renewal};
@@ -47,11 +48,12 @@ pub use crate::train::objective::Objective;
 pub use crate::train::schedule::Schedule;
 pub use crate::weights::{NewFolder, Report, StoredFile, replace_file};
 pub use answers::{
-    EmbedOptions, FillOptions, Mask, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
+    EmbedOptions, FillOptions, Mask, Method, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
     perplexity_of,
 };
 pub use evaluate::Evaluation;
 pub use fresh::FreshOptions;
+pub use generate::{Continuation, GenerateOptions};
 pub use info::{Info, Task};
 pub use input::{Encoded, Input, Item, TextOptions};
 pub use trainer::{FitEvent, FitRun, Fitted, LoraOptions, Solved, TrainOptions, Trainable, Trainer};

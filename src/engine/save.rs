@@ -9,7 +9,7 @@ use super::heads::{DESCRIPTION, FOLDER, NamedHead};
 use super::{Inner, Model};
 use crate::bert::carried::{self, Carry};
 use crate::bert::config_out::Labels;
-use crate::bert::{Architecture, Content, HeadPart, Scope, Sentence, adapter};
+use crate::bert::{Architecture, Content, Direction, HeadPart, Scope, Sentence, adapter};
 use crate::device::{Cpu, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -98,6 +98,7 @@ impl Inner {
         match self.changed.heads.last() {
             Some(HeadPart::MaskedLm) if has(HeadPart::NextSentence) => "ForPreTraining",
             Some(HeadPart::NextSentence) if has(HeadPart::MaskedLm) => "ForPreTraining",
+            Some(HeadPart::MaskedLm) if self.bert.config().direction == Direction::Causal => CAUSAL,
             Some(HeadPart::MaskedLm) => "ForMaskedLM",
             Some(HeadPart::NextSentence) => "ForNextSentencePrediction",
             Some(HeadPart::Sequence) => "ForSequenceClassification",
@@ -207,15 +208,18 @@ impl Inner {
 }
 
 /// Ends of class names in HuggingFace.
-const ENDS: [&str; 7] = [
+const ENDS: [&str; 8] = [
     "ForPreTraining",
     "ForMaskedLM",
+    CAUSAL,
     "ForNextSentencePrediction",
     "ForSequenceClassification",
     "ForTokenClassification",
     SPAN,
     "Model",
 ];
+
+const CAUSAL: &str = "LMHeadModel";
 
 const SPAN: &str = "ForQuestionAnswering";
 

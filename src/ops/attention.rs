@@ -3,7 +3,7 @@
 //!   P[l, r] = softmaxᵣ((q_l · k_r + relative[l, r]) / √D)        y_l = Σᵣ P[l, r] m[l, r] v_r
 //!
 //! m is 1, or in training with dropout 0 or 1/(1 − p): weights are dropped after the softmax, and what is left is not
-//! normalised again.
+//! normalised again. Where attention is causal, r runs over the keys up to the query's own position.
 //!
 //! Relative positions (Shaw et al. 2018; Huang et al. 2020) as HuggingFace BERT has them: with e = table[l − r + P − 1],
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
@@ -47,6 +47,16 @@ pub struct AttentionDropout {
     pub first_row: usize,
 }
 
+/// Which keys of its sequence a query sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// All of them: an encoder's.
+    Bidirectional,
+    /// Those at its own position and before it: a decoder's. Rows of keys and values after the last query of their
+    /// sequence are not read.
+    Causal,
+}
+
 /// What attention reads. T token rows, R ≤ T asked for.
 pub struct Inputs<'a, D: Device> {
     /// `[R, H]`: queries of the rows in `rows`.
@@ -63,6 +73,8 @@ pub struct Inputs<'a, D: Device> {
     pub offsets: &'a [usize],
     /// Which rows the queries belong to.
     pub rows: &'a Selection,
+    /// Which keys they see.
+    pub direction: Direction,
     /// Relative positions, where the model has them.
     pub relative: Option<Relative<'a, D>>,
     /// Dropout, in training.
@@ -236,6 +248,24 @@ impl<'a> Inputs<'a, Cpu> {
         let Some(AttentionDropout { dropout, first_row }) = &self.dropout else { return };
         let draw = Draw::new(dropout, head as u16);
         draw.fill(&self.rows.rows()[first..first + count], *first_row, keys, factors, stride);
+    }
+
+    /// End of the keys, `keys` of one sequence in token rows, that the query with row `query` among the queries sees.
+    #[inline(always)]
+    fn end_of_keys(&self, query: usize, keys: &std::ops::Range<usize>) -> usize {
+        match self.direction {
+            Direction::Bidirectional => keys.end,
+            Direction::Causal => keys.end.min(self.rows.rows()[query] + 1),
+        }
+    }
+
+    /// How many of some queries of one sequence, which rise, see no key from token row `key` on.
+    #[inline(always)]
+    fn blind(&self, queries: std::ops::Range<usize>, key: usize) -> usize {
+        match self.direction {
+            Direction::Bidirectional => 0,
+            Direction::Causal => self.rows.rows()[queries].partition_point(|&row| row < key),
+        }
     }
 
     /// Whether weights are dropped.

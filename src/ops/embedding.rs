@@ -1,4 +1,4 @@
-//! `y[t] = word[id t] + type[type t] + position[place of t in its sequence]`, and back: every row of a table collects the
+//! `y[t] = word[id t] + type[type t] + position[position of t in its sequence]`, and back: every row of a table collects the
 //! gradients of the tokens that used it.
 
 use super::linear::Weight;
@@ -54,7 +54,7 @@ pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut
     if let Some(segment) = batch.types().iter().find(|&&t| t as usize >= segments) {
         return Err(Error::input(format!("token type {segment}: the model has {segments}")));
     }
-    let longest = (0..batch.sequences()).map(|s| batch.rows(s).len()).max().unwrap_or(0);
+    let longest = batch.longest();
     if let Some(places) = tables.position.map(|p| p.shape().0)
         && longest > places
     {
@@ -77,7 +77,7 @@ pub fn backward<D: Op>(
     pad: Option<u32>,
     gradients: Gradients<'_, D>,
 ) -> Result<()> {
-    let longest = (0..batch.sequences()).map(|s| batch.rows(s).len()).max().unwrap_or(0);
+    let longest = batch.longest();
     let needed = |ids: &[u32]| ids.iter().max().map_or(0, |&id| id as usize + 1);
     for (name, table, rows) in [
         ("word", &gradients.word, needed(batch.ids())),
@@ -108,7 +108,7 @@ impl Op for Cpu {
         }
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width);
         self.for_each(batch.sequences(), |sequence| {
-            for (place, row) in batch.rows(sequence).enumerate() {
+            for (place, row) in batch.positions(sequence).zip(batch.rows(sequence)) {
                 // SAFETY: every sequence has its own rows.
                 let y = unsafe { y.row(row, 0, width) };
                 y.fill(0.0);
@@ -137,7 +137,7 @@ impl Op for Cpu {
             scatter::add(self, used.map(|(row, &segment)| (segment as usize, row)).collect(), dy, token_type)?;
         }
         if let Some(position) = gradients.position {
-            let used = (0..batch.sequences()).flat_map(|sequence| batch.rows(sequence).enumerate());
+            let used = (0..batch.sequences()).flat_map(|sequence| batch.positions(sequence).zip(batch.rows(sequence)));
             scatter::add(self, used.collect(), dy, position)?;
         }
         Ok(())
@@ -172,11 +172,11 @@ mod tests {
             let tables = Tables { word: &word, token_type: &token_type, position: Some(&position) };
             let mut batch = Batch::new();
             batch.push(&[10, 0, 3], &[0, 1, 1]).unwrap();
-            batch.push(&[5], &[0]).unwrap();
+            batch.push_from(2, &[5], &[0]).unwrap();
             let mut y = Tensor::from_host(&cpu, &vec![f32::NAN; 4 * width], 4, width).unwrap();
             forward(&cpu, &batch, &tables, &mut y).unwrap();
             let y = y.to_host(&cpu).unwrap();
-            for (row, (id, segment, place)) in [(10, 0, 0), (0, 1, 1), (3, 1, 2), (5, 0, 0)].into_iter().enumerate() {
+            for (row, (id, segment, place)) in [(10, 0, 0), (0, 1, 1), (3, 1, 2), (5, 0, 2)].into_iter().enumerate() {
                 let expected: Vec<f64> = (0..width)
                     .map(|i| {
                         f64::from(halves[id * width + i].to_f32())
@@ -194,6 +194,9 @@ mod tests {
                 let error = forward(&cpu, &batch, &tables, &mut y).unwrap_err();
                 assert_eq!(error.status(), Status::InvalidInput, "{error}");
             }
+            let mut late = Batch::new();
+            late.push_from(places, &[1], &[0]).unwrap();
+            assert_eq!(forward(&cpu, &late, &tables, &mut y).unwrap_err().status(), Status::InvalidInput);
         }
     }
 
@@ -202,7 +205,7 @@ mod tests {
         let mut batch = Batch::new();
         batch.push(&[3, 1, 3, 0, 6, 3], &[0, 0, 0, 1, 1, 1]).unwrap();
         batch.push(&[6], &[0]).unwrap();
-        batch.push(&[0, 3, 2], &[1, 1, 0]).unwrap();
+        batch.push_from(2, &[0, 3, 2], &[1, 1, 0]).unwrap();
         batch
     }
 
@@ -215,7 +218,7 @@ mod tests {
             let weighted = |tables: [&[f64]; 3], pad: Option<u32>| -> f64 {
                 let mut sum = 0.0;
                 for sequence in 0..batch.sequences() {
-                    for (place, row) in batch.rows(sequence).enumerate() {
+                    for (place, row) in batch.positions(sequence).zip(batch.rows(sequence)) {
                         let (id, segment) = (batch.ids()[row], batch.types()[row] as usize);
                         for i in 0..width {
                             // a frozen row is a constant, whatever its value

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod adam_w;
 pub mod add;
+pub mod assign;
 pub mod attention;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
@@ -37,6 +38,7 @@ pub trait Ops:
     activation::Op
     + adam_w::Op
     + add::Op
+    + assign::Op
     + attention::Op
     + binary_cross_entropy::Op
     + cross_entropy::Op

@@ -1,19 +1,25 @@
 //! What a model answers, from token ids to numbers: one task a file, generic over the device.
 
+mod causal;
+mod choice;
 mod classify;
 mod embed;
 mod fill;
+mod generate;
 mod hidden;
 mod next_sentence;
 mod score;
 mod tag;
 
+pub use causal::score as causal_score;
+pub use choice::Sampling;
 pub use classify::{Function, classify};
 pub use embed::{Pipeline, Stage, embed};
 pub use fill::{Candidate, Words, fill};
+pub use generate::{Continuation, Ending, Generation, NewToken, generate};
 pub use hidden::hidden_states;
 pub use next_sentence::next_sentence;
-pub use score::{Method, Scored, score};
+pub use score::{Masking, Scored, score};
 pub use tag::{Aggregation, Entity, Labelled, entities, tag};
 
 use std::ops::Range;

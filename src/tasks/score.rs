@@ -14,9 +14,9 @@ use crate::ops::{Ops, softmax};
 
 /// What is masked together with a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum Masking {
     /// Nothing else.
-    PseudoLogLikelihood,
+    Alone,
     /// The later pieces of the same word too: `PLL-word-l2r`.
     WordLeftToRight,
 }
@@ -33,11 +33,11 @@ pub struct Scored {
 }
 
 impl Scored {
-    /// The sequence with the position at `index` of [`Scored::positions`] masked, and what `method` masks with it.
-    fn masked(&self, index: usize, mask: u32, method: Method) -> Tokens {
+    /// The sequence with the position at `index` of [`Scored::positions`] masked, and what `masking` masks with it.
+    fn masked(&self, index: usize, mask: u32, masking: Masking) -> Tokens {
         let (mut tokens, position) = (self.tokens.clone(), self.positions[index]);
         tokens.ids[position] = mask;
-        if let (Method::WordLeftToRight, Some(word)) = (method, self.words[position]) {
+        if let (Masking::WordLeftToRight, Some(word)) = (masking, self.words[position]) {
             let later = self.words[position + 1..].iter().take_while(|&&w| w == Some(word)).count();
             tokens.ids[position + 1..][..later].fill(mask);
         }
@@ -53,7 +53,7 @@ pub fn score<D: Ops>(
     bert: &Bert<D>,
     inputs: &[Scored],
     mask: u32,
-    method: Method,
+    masking: Masking,
     progress: Progress<'_>,
 ) -> Result<Vec<Vec<f32>>> {
     bert.heads().masked_lm.as_ref().map_err(Clone::clone)?;
@@ -68,7 +68,7 @@ pub fn score<D: Ops>(
     let mut scores: Vec<Vec<f32>> = inputs.iter().map(|i| Vec::with_capacity(i.positions.len())).collect();
     for run in chunks(copies.iter().map(|&(input, _)| inputs[input].tokens.ids.len())) {
         let (end, part) = (run.end, &copies[run]);
-        let values = device.enter(|| masked_log_probabilities(device, bert, inputs, part, mask, method))?;
+        let values = device.enter(|| masked_log_probabilities(device, bert, inputs, part, mask, masking))?;
         for (&(input, _), value) in part.iter().zip(values) {
             scores[input].push(value);
         }
@@ -84,13 +84,13 @@ fn masked_log_probabilities<D: Ops>(
     inputs: &[Scored],
     copies: &[(usize, usize)],
     mask: u32,
-    method: Method,
+    masking: Masking,
 ) -> Result<Vec<f32>> {
     let mut batch = Batch::new();
     let (mut places, mut truth) = (Vec::with_capacity(copies.len()), Vec::with_capacity(copies.len()));
     for &(input, index) in copies {
         let scored = &inputs[input];
-        let tokens = scored.masked(index, mask, method);
+        let tokens = scored.masked(index, mask, masking);
         batch.push(&tokens.ids, &tokens.types)?;
         places.push([scored.positions[index]]);
         truth.push(scored.tokens.ids[scored.positions[index]] as usize);

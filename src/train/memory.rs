@@ -3,7 +3,7 @@
 //! Counted are parameters that train (copy, gradient, two moments), the activations of one pass, and the working memory of
 //! frozen layers. Not counted are the tokenizer, the examples themselves and the cache, which has a limit of its own.
 
-use crate::bert::{Config, HeadPart, Keep};
+use crate::bert::{Config, HeadPart, Keep, chunk_rows};
 use crate::error::{Error, Result, Status};
 
 use super::learner::Passes;
@@ -105,8 +105,15 @@ pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
     };
     // gradients on their way down: of the wide row, of query, key and value, and four rows; of frozen layers alone, less
     let working = if trained > 0 { 7 * h + f } else { 6 * h + f };
-    let places = if load.objective.has_words() { 0.2 } else { 0.0 };
-    let logits = (places * passes.tokens as f64 * config.vocabulary as f64) as u64 * 2;
+    let logits = match load.objective {
+        // a chunk of logits with their gradients; of every row what the head keeps on its way there and back
+        Objective::CausalLm => {
+            let rows = chunk_rows(config.vocabulary).min(passes.tokens);
+            2 * rows as u64 * config.vocabulary as u64 + 5 * tokens * config.embedding as u64
+        }
+        objective if objective.has_words() => (0.2 * passes.tokens as f64 * config.vocabulary as f64) as u64 * 2,
+        _ => 0,
+    };
     let per_head = match load.objective.heads().contains(&HeadPart::Token) {
         true => 2 * tokens * config.labels.len() as u64,
         false => 0,

@@ -28,6 +28,8 @@ pub enum Objective {
     NextSentence,
     /// The sum of the last two.
     Pretraining,
+    /// The next word at every place, of causal models: cross-entropy over the vocabulary.
+    CausalLm,
 }
 
 impl Objective {
@@ -37,7 +39,7 @@ impl Objective {
             Objective::Classify | Objective::MultiLabel | Objective::Regress => &[HeadPart::Sequence],
             Objective::Tag => &[HeadPart::Token],
             Objective::Span => &[HeadPart::Span],
-            Objective::MaskedLm => &[HeadPart::MaskedLm],
+            Objective::MaskedLm | Objective::CausalLm => &[HeadPart::MaskedLm],
             Objective::NextSentence => &[HeadPart::NextSentence],
             Objective::Pretraining => &[HeadPart::MaskedLm, HeadPart::NextSentence],
         }
@@ -53,13 +55,13 @@ impl Objective {
         self.heads().iter().any(|head| head.is_pooled())
     }
 
-    /// Whether masked words are predicted.
+    /// Whether words are predicted.
     pub fn has_words(self) -> bool {
         self.heads().contains(&HeadPart::MaskedLm)
     }
 
     /// Fails with `InvalidInput`, naming both, when there is nothing in `item` to learn this from. `outputs` are the numbers
-    /// that its head gives a row: V for masked words.
+    /// that its head gives a row: V for words.
     pub fn check(self, item: &Item, outputs: usize) -> Result<()> {
         use ItemTarget as Has;
         let fits = match (self, &item.target) {
@@ -72,7 +74,8 @@ impl Objective {
             }
             (Objective::Regress, Has::Numbers(_)) => true,
             (Objective::NextSentence, Has::Label(next)) => *next < 2,
-            (Objective::MaskedLm, Has::Tags(words)) | (Objective::Pretraining, Has::Pretraining { words, .. }) => {
+            (Objective::MaskedLm | Objective::CausalLm, Has::Tags(words))
+            | (Objective::Pretraining, Has::Pretraining { words, .. }) => {
                 let outside = |word: &&i32| **word != IGNORED && usize::try_from(**word).is_ok_and(|id| id >= outputs);
                 match words.iter().find(outside) {
                     Some(word) => return Err(Error::input(format!("word {word} of a vocabulary of {outputs}"))),
@@ -87,6 +90,24 @@ impl Objective {
         }
     }
 
+    /// Makes of an example's target what the rows of its tokens are compared with.
+    ///
+    /// Of the next word, the label of each token becomes that of the token before it, so that the last predicts nothing;
+    /// the labels of an example without target are its own tokens.
+    pub fn prepare(self, item: &mut Item) {
+        if self != Objective::CausalLm {
+            return;
+        }
+        let mut next: Vec<i32> = match &item.target {
+            ItemTarget::Tags(labels) => labels.iter().skip(1).copied().collect(),
+            // ids are less than 2³¹ by the vocabulary's limit
+            ItemTarget::None => item.tokens.ids.iter().skip(1).map(|&id| id as i32).collect(),
+            _ => return,
+        };
+        next.push(IGNORED);
+        item.target = ItemTarget::Tags(next);
+    }
+
     fn expects(self) -> &'static str {
         match self {
             Objective::Classify => "one label",
@@ -97,6 +118,7 @@ impl Objective {
             Objective::MaskedLm => "the words of masked places",
             Objective::NextSentence => "0, the second text follows, or 1",
             Objective::Pretraining => "the words of masked places, and whether the second text follows",
+            Objective::CausalLm => "no target, or a word for each token",
         }
     }
 
@@ -107,7 +129,7 @@ impl Objective {
                 Ok(Selection::first(batch))
             }
             Objective::Span => Ok(Selection::all(batch)),
-            Objective::Tag | Objective::MaskedLm => {
+            Objective::Tag | Objective::MaskedLm | Objective::CausalLm => {
                 let places: Vec<Vec<usize>> = items.iter().map(|item| labelled(item).collect()).collect();
                 Selection::positions(batch, &places)
             }
@@ -187,7 +209,7 @@ impl Aim {
                 };
                 Ok(Self::Labels(items.iter().map(label).collect::<Result<_>>()?))
             }
-            Objective::Tag | Objective::MaskedLm => Ok(Self::Labels(words(items))),
+            Objective::Tag | Objective::MaskedLm | Objective::CausalLm => Ok(Self::Labels(words(items))),
             Objective::MultiLabel | Objective::Regress => {
                 let mut numbers = Vec::new();
                 for item in items {
@@ -276,6 +298,26 @@ fn span_loss(logits: &[f32], spans: &[(usize, usize, [usize; 2])], scale: f32) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_word_is_what_each_token_is_compared_with() {
+        let prepared = |target| {
+            let tokens = crate::batch::Tokens { ids: vec![2, 7, 9, 3], types: vec![0; 4] };
+            let mut item = Item { tokens, target, first: Vec::new() };
+            Objective::CausalLm.prepare(&mut item);
+            item
+        };
+        let item = prepared(ItemTarget::None);
+        assert_eq!(item.target, ItemTarget::Tags(vec![7, 9, 3, IGNORED]));
+        let batch = Batch::of([&item.tokens]).unwrap();
+        assert_eq!(Objective::CausalLm.rows(&batch, &[&item]).unwrap().rows(), [0, 1, 2]);
+        assert!(Objective::CausalLm.check(&item, 10).is_ok() && Objective::CausalLm.check(&item, 9).is_err());
+        // Only what follows a prompt, say.
+        let item = prepared(ItemTarget::Tags(vec![IGNORED, IGNORED, 9, 3]));
+        assert_eq!(item.target, ItemTarget::Tags(vec![IGNORED, 9, 3, IGNORED]));
+        let error = Objective::CausalLm.check(&prepared(ItemTarget::Label(1)), 10).unwrap_err();
+        assert_eq!(error.message(), "one label, expected no target, or a word for each token");
+    }
 
     #[test]
     fn the_gradient_of_a_span_is_the_slope_of_its_loss() {

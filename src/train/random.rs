@@ -31,7 +31,7 @@ impl Generator {
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(Self::STEP);
         mix(self.0)
     }
@@ -40,7 +40,7 @@ impl Generator {
     pub fn below(&mut self, bound: u64) -> u64 {
         let uneven = bound.wrapping_neg() % bound;
         loop {
-            let product = u128::from(self.next()) * u128::from(bound);
+            let product = u128::from(self.bits()) * u128::from(bound);
             if product as u64 >= uneven {
                 return (product >> 64) as u64;
             }
@@ -54,7 +54,7 @@ impl Generator {
 
     /// Uniform in [0, 1): the upper 53 bits.
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
     }
 
     /// Whether something of this probability happens.
@@ -94,7 +94,7 @@ mod tests {
     fn the_generator_is_splitmix64() {
         // first outputs of the authors' C code for the seed 1234567
         let mut generator = Generator(1_234_567);
-        let outputs = [generator.next(), generator.next(), generator.next()];
+        let outputs = [generator.bits(), generator.bits(), generator.bits()];
         assert_eq!(outputs, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn uses_and_places_have_numbers_of_their_own() {
-        let first = |of, place: &[u64]| Generator::new(42, of, place).next();
+        let first = |of, place: &[u64]| Generator::new(42, of, place).bits();
         let all = [
             first(Use::Pairs, &[0, 1]),
             first(Use::Pairs, &[1, 0]),

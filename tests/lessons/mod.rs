@@ -408,7 +408,7 @@ fn every_objective_learns<L: Learning>(library: &L) {
         input: ExampleInput::Pair(text.to_owned(), pair.to_owned()),
         target: Target::Label(label.to_owned()),
     };
-    let cases: [(&str, Objective, &str, Vec<Example>); 8] = [
+    let cases: [(&str, Objective, &str, Vec<Example>); 9] = [
         (
             "pretraining",
             Objective::NextSentence,
@@ -464,6 +464,16 @@ fn every_objective_learns<L: Learning>(library: &L) {
             Objective::MaskedLm,
             "loss",
             vec![tokens(&[2, 40, 4, 3], &[-100, -100, 58, -100]), tokens(&[2, 4, 59, 3], &[-100, 40, -100, -100])],
+        ),
+        (
+            "causal",
+            Objective::CausalLm,
+            "perplexity",
+            vec![
+                Example { input: text("the cat sees the bird"), target: Target::None },
+                Example { input: text("anna walks"), target: Target::None },
+                tokens(&[2, 40, 58, 3], &[-100, -100, 58, 3]),
+            ],
         ),
     ];
     for (name, objective, measured, examples) in cases {
@@ -525,6 +535,14 @@ fn what_cannot_be_learned<L: Learning>(library: &L) {
     let bare = library.open(&path("tests/golden/bare")).unwrap();
     fails(new(&bare, options()), 1, "labels");
     fails(new(&bare, TrainOptions { objective: Objective::MaskedLm, ..options() }), 7, "cls.predictions");
+    let causal = library.open(&path("tests/golden/causal")).unwrap();
+    for (model, objective, message) in [
+        (&causal, Objective::MaskedLm, "learning masked words: this model is causal"),
+        (&words, Objective::CausalLm, "learning next words: this model is bidirectional"),
+    ] {
+        fails(new(model, TrainOptions { objective, ..options() }), 6, message);
+        fails(library.evaluate_model(model, Some(objective), &train), 6, message);
+    }
     fails(new(&model, TrainOptions { memory: 1000, ..options() }), 8, "1000");
     fails(new(&model, TrainOptions { trainable: Trainable::Top(3), ..options() }), 1, "3");
     fails(new(&model, TrainOptions { label_smoothing: 2.0, ..options() }), 1, "label_smoothing: 2");

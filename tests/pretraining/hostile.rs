@@ -182,6 +182,9 @@ mod program {
         (output, said, left)
     }
 
+    /// Names and bytes.
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+
     const TINY: [&str; 10] =
         ["--vocab-size", "90", "--layers", "1", "--hidden", "16", "--heads", "2", "--intermediate", "16"];
 
@@ -190,7 +193,7 @@ mod program {
         let good = text(3, 1);
         let one = text(1, 1);
         let endless = "Anna sees seven apples and ".repeat(60);
-        let cases: [(&[(&str, &[u8])], bool, &[&str]); 5] = [
+        let cases: [(Files, bool, &[&str]); 5] = [
             (&[("a.txt", good.as_bytes()), ("b.txt", b"")], true, &["b.txt: no text"]),
             (&[("b.txt", b"")], false, &["no text in 1 files, expected .txt files"]),
             (&[("a.txt", good.as_bytes()), ("b.txt", b"x\ny\xFF")], false, &["b.txt:2: byte 0xff at place 1 "]),

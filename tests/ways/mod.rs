@@ -43,6 +43,25 @@ pub struct Word {
     pub probability: f32,
 }
 
+/// How tokens are generated; a temperature of 0 takes the likeliest.
+#[derive(Clone, Copy, Default)]
+pub struct Drawing {
+    pub max_tokens: usize,
+    pub count: usize,
+    pub temperature: f32,
+    pub top_k: usize,
+    pub top_p: f32,
+    pub seed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct New {
+    pub input: usize,
+    pub continuation: usize,
+    pub id: u32,
+    pub log_probability: f32,
+}
+
 #[derive(Debug, PartialEq)]
 pub struct Entity {
     pub input: usize,
@@ -80,6 +99,8 @@ pub trait Library {
     fn fill(&self, model: &Self::Model, inputs: &[Input<'_>], top_k: u32, targets: &[u32]) -> Answer<Vec<Word>>;
     fn score(&self, model: &Self::Model, inputs: &[Input<'_>], method: Method) -> Answer<Vec<(f64, u64)>>;
     fn score_tokens(&self, model: &Self::Model, inputs: &[Input<'_>], method: Method) -> Answer<Vec<Word>>;
+    /// Continuations of every prompt by `options`; a callback that wants no more after `most` tokens of all.
+    fn generate(&self, model: &Self::Model, prompts: &[Input<'_>], options: &Drawing, most: usize) -> Answer<Vec<New>>;
     fn perplexity(&self, scores: &[(f64, u64)]) -> f64;
     fn next_sentence(&self, model: &Self::Model, inputs: &[Input<'_>]) -> Answer<Vec<f32>>;
     fn embed(

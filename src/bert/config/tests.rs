@@ -106,7 +106,8 @@ fn groups_share_layers_as_in_huggingface() {
 fn other_computations_are_refused_by_name() {
     for (config, words) in [
         (json!({"model_type": "roberta"}), &["model_type", "\"roberta\"", "bert, albert"][..]),
-        (json!({"is_decoder": true}), &["is_decoder: true"]),
+        (json!({"is_decoder": true, "model_type": "albert"}), &["is_decoder: true", "ALBERT"]),
+        (json!({"is_encoder_decoder": true}), &["is_encoder_decoder: true"]),
         (json!({"add_cross_attention": true}), &["add_cross_attention: true"]),
         (json!({"pruned_heads": {"0": [1]}}), &["pruned_heads"]),
         (json!({"quantization_config": {"bits": 4}}), &["quantization_config"]),
@@ -184,4 +185,16 @@ proptest! {
             prop_assert!((0..config.layers).all(|layer| config.group_of(layer) < config.groups));
         }
     }
+}
+
+#[test]
+fn a_decoder_reads_from_left_to_right() {
+    for (value, direction) in [
+        (json!(true), Direction::Causal),
+        (json!(false), Direction::Bidirectional),
+        (json!(null), Direction::Bidirectional),
+    ] {
+        assert_eq!(parse(json!({"is_decoder": value})).unwrap().direction, direction);
+    }
+    assert_eq!(parse(json!({})).unwrap().direction, Direction::Bidirectional);
 }

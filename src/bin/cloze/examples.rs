@@ -10,7 +10,7 @@ use crate::pretrain::Language;
 
 #[derive(Args)]
 pub struct FileArgs {
-    /// Format of the files [default: what their extensions mean: .tsv .csv .jsonl .conll]
+    /// Format of the files [default: what their extensions mean: .tsv .csv .jsonl .conll .txt]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Files")]
     format: Option<FormatName>,
 
@@ -45,6 +45,8 @@ pub enum Task {
     Tag,
     /// Where in a context the answer to a question stands
     Answer,
+    /// The next word at each place of a text: causal models
+    Clm,
     /// Words for masked places of plain text
     Mlm,
     /// Whether one text follows another
@@ -66,6 +68,7 @@ impl Task {
             Task::Regress => Ok(Objective::Regress),
             Task::Tag => Ok(Objective::Tag),
             Task::Answer => Ok(Objective::Span),
+            Task::Clm => Ok(Objective::CausalLm),
             Task::Mlm => Ok(Objective::MaskedLm),
             Task::MlmNsp => Ok(Objective::Pretraining),
             Task::Nsp => Err(Error::unsupported(
@@ -97,6 +100,7 @@ impl Task {
             Task::Regress => "regress",
             Task::Tag => "tag",
             Task::Answer => "answer",
+            Task::Clm => "clm",
             Task::Mlm => "mlm",
             Task::Nsp => "nsp",
             Task::MlmNsp => "mlm+nsp",
@@ -111,7 +115,7 @@ impl Task {
             Task::Regress => Kind::Numbers,
             Task::Tag => Kind::Tags,
             Task::Answer => Kind::Span,
-            Task::Mlm | Task::Nsp | Task::MlmNsp => Kind::None,
+            Task::Clm | Task::Mlm | Task::Nsp | Task::MlmNsp => Kind::None,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! `cloze info`: what a folder holds and what it can do.
 
 use clap::Args;
-use cloze::engine::{self, FillOptions, Model, Report, Run, ScoreOptions, Task, TextOptions};
+use cloze::engine::{
+    self, Direction, FillOptions, GenerateOptions, Model, Report, Run, ScoreOptions, Task, TextOptions,
+};
 use cloze::error::Result;
 
 use crate::model::ModelArgs;
 use crate::output::{Output, grouped, one_line};
+use crate::score;
 use crate::stop::Done;
 
 /// Show what a model folder holds and what it can do
@@ -16,7 +19,7 @@ Example:
 
 JSON: architecture, layers, hidden, heads, vocab, parameters, dtype, heads_present, unused, missing,
   and intermediate, words, token_types, max_tokens, max_positions, embedding, labels, tasks,
-  text_unavailable, threads, isa, files: [{name, bytes}], used, ignored
+  text_unavailable, threads, isa, files: [{name, bytes}], used, ignored, direction
   unused, ignored and used name tensors; missing says why heads that the folder promises are not there")]
 pub struct Info {
     #[command(flatten)]
@@ -82,7 +85,11 @@ fn shape(info: &engine::Info, report: &Report, out: &mut Output) {
         plural(info.heads, "attention head"),
         format!("{} in between", info.intermediate),
     ];
-    field(out, "architecture", info.architecture);
+    let direction = match info.direction {
+        Direction::Bidirectional => "",
+        Direction::Causal => ", causal",
+    };
+    field(out, "architecture", &format!("{}{direction}", info.architecture));
     field(out, "size", &sizes.join(", "));
     field(out, "parameters", &format!("{} ({})", grouped(info.parameters), info.dtype));
     let words = match info.words {
@@ -131,7 +138,7 @@ fn why_not(model: &Model, task: Task) -> String {
     match refusal(model, task) {
         Err(error) if !error.message().starts_with("tensor ") => error.to_string(),
         _ => match task {
-            Task::Fill | Task::Score => "no masked-LM head",
+            Task::Fill | Task::Score | Task::Generate => "no language-model head",
             Task::NextSentence => "no next-sentence head",
             Task::Classify => "no classifier of texts",
             Task::Tag => "no classifier of tokens",
@@ -147,7 +154,8 @@ fn refusal(model: &Model, task: Task) -> Result<()> {
     let mask = Some(0);
     match task {
         Task::Fill => model.fill(&nothing, &FillOptions { mask, ..FillOptions::default() }, run).map(drop),
-        Task::Score => model.score(&nothing, &ScoreOptions { mask, ..ScoreOptions::default() }, run).map(drop),
+        Task::Score => model.score(&nothing, &ScoreOptions { mask, method: score::own(model) }, run).map(drop),
+        Task::Generate => model.generate(&nothing, &GenerateOptions::default(), run).map(drop),
         Task::NextSentence => model.next_sentence(&nothing, run).map(drop),
         Task::Classify => model.classify(&nothing, run).map(drop),
         Task::Tag => model.tag(&nothing, run).map(drop),

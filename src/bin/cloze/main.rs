@@ -10,6 +10,7 @@ mod embed;
 mod eval;
 mod examples;
 mod fill;
+mod generate;
 mod info;
 mod interrupt;
 mod model;
@@ -33,7 +34,7 @@ use clap::{Parser, Subcommand};
 
 use stop::Stop;
 
-/// Ask a BERT model: fill in blanks, score sentences, compare, embed, classify and tag text; and train it.
+/// Ask a BERT model: fill in blanks, score sentences, go on with a text, compare, embed, classify and tag; and train it.
 ///
 /// The model is a folder as HuggingFace stores it: config.json, model.safetensors, and tokenizer.json or vocab.txt.
 /// Without --model it is the folder that CLOZE_MODEL names, else `model` in the source tree that the program was built
@@ -49,6 +50,7 @@ const EXAMPLES: &str = "\
 Examples:
   cloze info --model bert-base-uncased
   cloze fill --model bert-base-uncased 'Paris is the [MASK] of France.'
+  cloze generate --model my-bert-decoder 'Once upon a' --max-tokens 40
   cloze embed --model all-MiniLM-L6-v2 --file sentences.txt --npy sentences.npy
   cloze train --model all-MiniLM-L6-v2 --task classify --train train.tsv --dev dev.tsv --out my-classifier
 
@@ -61,6 +63,7 @@ enum Verb {
     Tokenize(tokenize::Tokenize),
     Fill(fill::Fill),
     Score(score::Score),
+    Generate(generate::Generate),
     Nsp(nsp::Nsp),
     Embed(embed::Embed),
     Classify(classify::Classify),
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Verb::Tokenize(verb) => verb.run(),
         Verb::Fill(verb) => verb.run(),
         Verb::Score(verb) => verb.run(),
+        Verb::Generate(verb) => verb.run(),
         Verb::Nsp(verb) => verb.run(),
         Verb::Embed(verb) => verb.run(),
         Verb::Classify(verb) => verb.run(),

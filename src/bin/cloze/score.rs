@@ -1,7 +1,7 @@
 //! `cloze score`: how well a text reads to the model.
 
 use clap::{Args, ValueEnum};
-use cloze::engine::{Method, Model, Score as Scored, ScoreOptions, Task, TextOptions, perplexity};
+use cloze::engine::{Direction, Method, Model, Score as Scored, ScoreOptions, Task, TextOptions, perplexity};
 use serde_json::{Value, json};
 
 use crate::model::{ModelArgs, spelling};
@@ -13,7 +13,8 @@ use crate::work::Work;
 /// Measure how likely the model finds a text
 ///
 /// The score is the pseudo-log-likelihood: every token is masked in turn, and the natural logarithms of the
-/// probabilities that the model gives to the hidden tokens are added up. Closer to 0 is likelier. The perplexity is
+/// probabilities that the model gives to the hidden tokens are added up. Of a causal model it is the log-likelihood:
+/// every token is predicted from those before it, [SEP] too. Closer to 0 is likelier. The perplexity is
 /// e^(-score / tokens): lower is likelier, and texts of different length compare.
 #[derive(Args)]
 #[command(after_help = "\
@@ -34,9 +35,9 @@ pub struct Score {
     #[arg(long)]
     plain: bool,
 
-    /// What is masked together with a token
-    #[arg(long, value_enum, default_value_t = MethodName::Pll)]
-    method: MethodName,
+    /// What is added up [default: causal of a causal model, else pll]
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
 
     /// Show every token's logarithm too (JSON always has them)
     #[arg(long)]
@@ -57,10 +58,20 @@ pub struct Score {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum MethodName {
-    /// Nothing else (Salazar et al. 2020)
+    /// Each token is masked by itself (Salazar et al. 2020)
     Pll,
-    /// The later pieces of the same word (Kauf and Ivanova 2023)
+    /// With it, the later pieces of the same word are (Kauf and Ivanova 2023)
     PllWordL2r,
+    /// Each token is predicted from those before it: causal models only
+    Causal,
+}
+
+/// The method that suits the model.
+pub fn own(model: &Model) -> Method {
+    match model.info().direction {
+        Direction::Bidirectional => Method::PseudoLogLikelihood,
+        Direction::Causal => Method::Causal,
+    }
 }
 
 #[derive(Default)]
@@ -75,8 +86,10 @@ impl Score {
         let texts = self.texts.open(Shape::Single, None)?;
         let model = self.model.open()?;
         let method = match self.method {
-            MethodName::Pll => Method::PseudoLogLikelihood,
-            MethodName::PllWordL2r => Method::WordLeftToRight,
+            None => own(&model),
+            Some(MethodName::Pll) => Method::PseudoLogLikelihood,
+            Some(MethodName::PllWordL2r) => Method::WordLeftToRight,
+            Some(MethodName::Causal) => Method::Causal,
         };
         let options = ScoreOptions { method, mask: self.mask_id };
         let reading = TextOptions { plain: self.plain, ..self.length.options() };

@@ -43,8 +43,8 @@ Example:
   cloze train --model bert-base-uncased --task mlm --train notes --dev held-out --epochs 3 --out adapted
 
 Files of examples: .tsv and .csv (text[, text_b], label; header optional), .jsonl (text, text_b, label or labels;
-  tokens, tags; question, context, answers), .conll (word and tag). Text, for mlm and mlm+nsp: a folder of .txt files, or
-  one file, as 'cloze pretrain' takes it
+  tokens, tags; question, context, answers), .conll (word and tag), for clm also .txt (a text a line). Text, for mlm and
+  mlm+nsp: a folder of .txt files, or one file, as 'cloze pretrain' takes it
 
 JSON, a line each:
   step, epoch, loss, learning_rate   every --log-every steps and before each evaluation; loss is the mean since the last

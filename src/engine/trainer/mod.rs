@@ -62,11 +62,13 @@ impl Trainer {
     /// A training of `model`. Labels come from the options, else from `labels_from`, else from the folder's own head.
     ///
     /// Fails with `InvalidArgument` when options contradict each other, `Missing` when the model lacks the head that the
-    /// objective needs and cannot be given a new one, and `OutOfMemory`, naming the bytes it would take, when the memory
+    /// objective needs and cannot be given a new one, `Unsupported` when it is to learn masked words and is causal, or next
+    /// words and is not, and `OutOfMemory`, naming the bytes it would take, when the memory
     /// budget is too small for what trains.
     pub fn new(model: &Model, options: &TrainOptions, labels_from: Option<&Dataset>) -> Result<Self> {
         options.check()?;
         let inner = &model.inner;
+        evaluate::check_direction(inner.bert.config(), options.objective)?;
         if inner.bert.encoder().adapter().is_some() {
             return Err(Error::unsupported(
                 "training of a model that has low-rank pairs: save it, which merges them, and open that",
@@ -319,7 +321,11 @@ fn settings(options: &TrainOptions) -> Settings {
 fn labels(model: &Model, options: &TrainOptions, from: Option<&Dataset>) -> Result<Vec<String>> {
     let part = options.objective.dense_head();
     match options.objective {
-        Objective::Span | Objective::MaskedLm | Objective::NextSentence | Objective::Pretraining => Ok(Vec::new()),
+        Objective::Span
+        | Objective::MaskedLm
+        | Objective::NextSentence
+        | Objective::Pretraining
+        | Objective::CausalLm => Ok(Vec::new()),
         _ if !options.labels.is_empty() => Ok(Labels::new(options.labels.clone())?.names().to_vec()),
         Objective::Regress => {
             let width = from.map_or(1, evaluate::numbers);

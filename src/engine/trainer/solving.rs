@@ -76,7 +76,7 @@ impl Trainer {
             Objective::Classify | Objective::Tag | Objective::NextSentence => Outputs::Classes,
             Objective::MultiLabel => Outputs::Switches,
             Objective::Regress => Outputs::Numbers,
-            Objective::Span | Objective::MaskedLm | Objective::Pretraining => {
+            Objective::Span | Objective::MaskedLm | Objective::Pretraining | Objective::CausalLm => {
                 return Err(Error::unsupported(format!(
                     "a head of {objective:?} in closed form: only classifiers, taggers, regressions and next-sentence heads \
                      have one"

@@ -5,7 +5,8 @@
 //!
 //! One head of one sequence is one piece of work: all its sums stay on one thread. Scores exist for a panel of keys at a
 //! time, laid out as the multiplication wants its panels, so that those of dv and dk read them where they are; both come
-//! out transposed. dq is summed over blocks of keys.
+//! out transposed. dq is summed over blocks of keys. Causal attention skips, panel by panel, the queries that see nothing
+//! of it; P is 0 for the later keys of the panel that holds a query's own position.
 
 use std::ops::Range;
 
@@ -191,6 +192,13 @@ impl Scratch {
             panelled_dim,
         }
     }
+
+    /// No slopes of some queries in `count` columns of the block from `offset` on.
+    fn clear_block(&mut self, queries: Range<usize>, offset: usize, count: usize) {
+        for query in queries {
+            self.block[query * self.span + offset..][..count].fill(0.0);
+        }
+    }
 }
 
 /// One head of one sequence.
@@ -207,25 +215,37 @@ impl Head<'_> {
     fn run<S: Simd>(&self, s: S, scratch: &mut Scratch) {
         let inputs = self.work.inputs;
         if self.queries.is_empty() {
-            self.clear_keys();
+            self.clear_keys(self.keys.clone());
             return;
         }
         self.gather_queries(s, scratch);
         scratch.dq.fill(0.0);
-        for from in self.keys.clone().step_by(KEYS) {
-            let block = from..self.keys.end.min(from + KEYS);
+        let seen = self.keys.start..inputs.end_of_keys(self.queries.end - 1, &self.keys);
+        for from in seen.clone().step_by(KEYS) {
+            let block = from..seen.end.min(from + KEYS);
+            let blind = inputs.blind(self.queries.clone(), from);
             if !scratch.factors.is_empty() {
                 let places = block.start - self.keys.start..block.end - self.keys.start;
-                let (first, count) = (self.queries.start, self.queries.len());
-                inputs.draw(self.head, first, count, places, &mut scratch.factors, scratch.span);
+                let (first, count) = (self.queries.start + blind, self.queries.len() - blind);
+                inputs.draw(
+                    self.head,
+                    first,
+                    count,
+                    places,
+                    &mut scratch.factors[blind * scratch.span..],
+                    scratch.span,
+                );
             }
             for first in block.clone().step_by(gemm::width::<S>()) {
                 let panel = first..block.end.min(first + gemm::width::<S>());
-                self.differentiate(s, panel.clone(), first - from, scratch);
-                self.write_keys(s, panel, first - from, scratch);
+                let seeing = inputs.blind(self.queries.clone(), first);
+                scratch.clear_block(blind..seeing, first - from, gemm::width::<S>());
+                self.differentiate(s, seeing, panel.clone(), first - from, scratch);
+                self.write_keys(s, seeing, panel, first - from, scratch);
             }
-            self.sum_queries(s, block, scratch);
+            self.sum_queries(s, blind, block, scratch);
         }
+        self.clear_keys(seen.end..self.keys.end);
         for (row, dq) in self.queries.clone().zip(scratch.dq.chunks_exact(scratch.panelled_dim)) {
             let target = self.work.targets.query.as_ref().unwrap_or(&self.work.targets.key_value);
             // SAFETY: every head of every sequence is one item's, and has its own rows and columns.
@@ -234,8 +254,8 @@ impl Head<'_> {
     }
 
     /// A key that no query meets has no gradient.
-    fn clear_keys(&self) {
-        for row in self.keys.clone() {
+    fn clear_keys(&self, keys: Range<usize>) {
+        for row in keys {
             for part in [0, 1] {
                 // SAFETY: see `target`.
                 unsafe { self.target(row, part) }.fill(0.0);
@@ -276,12 +296,14 @@ impl Head<'_> {
         }
     }
 
-    /// `weights` = P m and `slopes` = dscore of a panel of keys, the latter also in `block` from column `offset` on.
+    /// `weights` = P m and `slopes` = dscore of a panel of keys and the queries from the `from`th on, the latter also in
+    /// `block` from column `offset` on.
     #[inline(always)]
-    fn differentiate<S: Simd>(&self, s: S, keys: Range<usize>, offset: usize, scratch: &mut Scratch) {
+    fn differentiate<S: Simd>(&self, s: S, from: usize, keys: Range<usize>, offset: usize, scratch: &mut Scratch) {
         let inputs = self.work.inputs;
-        let (count, dim, width) = (self.queries.len(), inputs.dim(), gemm::width::<S>());
-        let (query, query_stride) = inputs.head(&inputs.query, self.head, self.queries.start);
+        let (count, dim, width) = (self.queries.len() - from, inputs.dim(), gemm::width::<S>());
+        let queries = self.queries.start + from..self.queries.end;
+        let (query, query_stride) = inputs.head(&inputs.query, self.head, queries.start);
         let (key, key_stride) = inputs.head(&inputs.key, self.head, keys.start);
         let (value, value_stride) = inputs.head(&inputs.value, self.head, keys.start);
 
@@ -291,22 +313,24 @@ impl Head<'_> {
             a,
             panel: &scratch.panel,
             start: Start::Zero,
-            c: &mut scratch.weights,
+            c: &mut scratch.weights[from * width..],
             c_stride: width,
         });
-        relative::add_scores(s, inputs, self.head, self.queries.clone(), keys.clone(), &mut scratch.weights, width);
+        let weights = &mut scratch.weights[from * width..];
+        relative::add_scores(s, inputs, self.head, queries.clone(), keys.clone(), weights, width);
         transpose(s, value, value_stride, keys.len(), dim, &mut scratch.panel, width);
-        let a = Left { values: self.answers(self.work.dy), stride: inputs.hidden, rows: count, depth: dim };
+        let dy = &self.answers(self.work.dy)[from * inputs.hidden..];
+        let a = Left { values: dy, stride: inputs.hidden, rows: count, depth: dim };
         self.work.isa.dispatch(Product {
             a,
             panel: &scratch.panel,
             start: Start::Zero,
-            c: &mut scratch.slopes,
+            c: &mut scratch.slopes[from * width..],
             c_stride: width,
         });
 
         let scale = s.splat(1.0 / (dim as f32).sqrt());
-        for index in 0..count {
+        for index in from..self.queries.len() {
             let (shift, along) = (s.splat(-scratch.log_sum_exp[index]), s.splat(scratch.along[index]));
             for column in (0..width).step_by(S::LANES) {
                 let at = index * width + column;
@@ -324,23 +348,31 @@ impl Head<'_> {
                 s.store(&mut scratch.slopes[at..], slope);
                 s.store(&mut scratch.block[in_block..], slope);
             }
+            let masked = inputs.end_of_keys(self.queries.start + index, &keys) - keys.start..keys.len();
+            if !masked.is_empty() {
+                let (at, in_block) = (index * width, index * scratch.span + offset);
+                scratch.weights[at..][masked.clone()].fill(0.0);
+                scratch.slopes[at..][masked.clone()].fill(0.0);
+                scratch.block[in_block..][masked].fill(0.0);
+            }
         }
     }
 
-    /// dv and dk of a panel of keys.
+    /// dv and dk of a panel of keys, from the queries from the `from`th on.
     #[inline(always)]
-    fn write_keys<S: Simd>(&self, s: S, keys: Range<usize>, offset: usize, scratch: &mut Scratch) {
+    fn write_keys<S: Simd>(&self, s: S, from: usize, keys: Range<usize>, offset: usize, scratch: &mut Scratch) {
         let inputs = self.work.inputs;
-        let (count, dim, width) = (self.queries.len(), inputs.dim(), gemm::width::<S>());
+        let (count, dim, width) = (self.queries.len() - from, inputs.dim(), gemm::width::<S>());
         let (stride, padded) = (scratch.padded_queries, scratch.padded_dim);
         for part in [0, 1] {
             let (values, panel) =
                 if part == 0 { (&scratch.query, &scratch.slopes) } else { (&scratch.dy, &scratch.weights) };
-            let a = Left { values, stride, rows: dim, depth: count };
-            self.work.isa.dispatch(Product { a, panel, start: Start::Zero, c: &mut scratch.columns, c_stride: width });
+            let a = Left { values: &values[from..], stride, rows: dim, depth: count };
+            let (panel, c) = (&panel[from * width..], &mut scratch.columns);
+            self.work.isa.dispatch(Product { a, panel, start: Start::Zero, c, c_stride: width });
             transpose(s, &scratch.columns, width, dim, width, &mut scratch.turned, padded);
             if part == 0 {
-                let slopes = self.slopes(keys.clone(), &scratch.block[offset..], scratch.span);
+                let slopes = self.slopes(from, keys.clone(), &scratch.block[offset..], scratch.span);
                 relative::add_to_keys(s, inputs, &slopes, &mut scratch.turned, padded);
             }
             for (row, turned) in keys.clone().zip(scratch.turned.chunks_exact(padded)) {
@@ -350,34 +382,38 @@ impl Head<'_> {
         }
     }
 
-    /// Adds a block of keys to dq, and what it means for the table of relative positions.
+    /// Adds a block of keys to dq of the queries from the `from`th on, and what it means for the table of relative
+    /// positions.
     #[inline(always)]
-    fn sum_queries<S: Simd>(&self, s: S, keys: Range<usize>, scratch: &mut Scratch) {
-        let inputs = self.work.inputs;
+    fn sum_queries<S: Simd>(&self, s: S, from: usize, keys: Range<usize>, scratch: &mut Scratch) {
+        let (inputs, count) = (self.work.inputs, self.queries.len() - from);
         let (dim, width, padded) = (inputs.dim(), gemm::width::<S>(), scratch.panelled_dim);
         let (key, stride) = inputs.head(&inputs.key, self.head, keys.start);
         for column in (0..dim).step_by(width) {
             let columns = width.min(dim - column);
             gemm::pack_columns(s, &key[column..], stride, columns, keys.len(), &mut scratch.panel);
-            let a = Left { values: &scratch.block, stride: scratch.span, rows: self.queries.len(), depth: keys.len() };
+            let block = &scratch.block[from * scratch.span..];
+            let a = Left { values: block, stride: scratch.span, rows: count, depth: keys.len() };
             self.work.isa.dispatch(Product {
                 a,
                 panel: &scratch.panel,
                 start: Start::Held,
-                c: &mut scratch.dq[column..],
+                c: &mut scratch.dq[from * padded + column..],
                 c_stride: padded,
             });
         }
-        let slopes = self.slopes(keys, &scratch.block, scratch.span);
-        relative::add_to_queries(s, inputs, &slopes, &mut scratch.dq, padded);
+        let slopes = self.slopes(from, keys, &scratch.block, scratch.span);
+        relative::add_to_queries(s, inputs, &slopes, &mut scratch.dq[from * padded..], padded);
         if let Some(table) = &self.work.table {
             // SAFETY: every head of every sequence is one item's.
             unsafe { table.add(s, inputs, self.sequence, self.head, &slopes) };
         }
     }
 
-    fn slopes<'a>(&self, keys: Range<usize>, values: &'a [f32], stride: usize) -> Slopes<'a> {
-        Slopes { queries: self.queries.clone(), keys, values, stride }
+    /// Of the queries from the `from`th on; `values` are those of all queries.
+    fn slopes<'a>(&self, from: usize, keys: Range<usize>, values: &'a [f32], stride: usize) -> Slopes<'a> {
+        let queries = self.queries.start + from..self.queries.end;
+        Slopes { queries, keys, values: &values[from * stride..], stride }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The softmax is taken block by block of keys with a running maximum and sum (Milakov & Gimelshein 2018; Dao et al.
 //! 2022), so memory holds one block of scores and never all of them. Blocks are cut from the start of each sequence: a
-//! sequence's result does not depend on its company.
+//! sequence's result does not depend on its company. Causal attention skips the queries that see nothing of a block; in
+//! the block that holds a query's own position, later keys have weight 0.
+
+use std::ops::Range;
 
 use super::{Inputs, relative};
 use crate::device::{Cpu, Tensor};
@@ -65,7 +68,8 @@ impl Kernel for Block<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let dim = self.inputs.dim();
-        let keys = self.inputs.offsets[self.sequence]..self.inputs.offsets[self.sequence + 1];
+        let all = self.inputs.offsets[self.sequence]..self.inputs.offsets[self.sequence + 1];
+        let keys = all.start..self.inputs.end_of_keys(self.first + self.count - 1, &all);
         let span = KEYS.min(keys.len()).next_multiple_of(gemm::width::<S>());
         let padded = dim.next_multiple_of(gemm::width::<S>());
         let mut scores = vec![0.0; self.count * span];
@@ -74,19 +78,24 @@ impl Kernel for Block<'_> {
         let mut running = [Running::NONE; QUERIES];
         for from in keys.clone().step_by(KEYS) {
             let block = from..keys.end.min(from + KEYS);
-            self.score(s, block.clone(), &mut scores, span);
+            let seeing = self.inputs.blind(self.first..self.first + self.count, from)..self.count;
+            let held = seeing.start * span;
+            self.score(s, seeing.clone(), block.clone(), &mut scores, span);
             relative::add_scores(
                 s,
                 self.inputs,
                 self.head,
-                self.first..self.first + self.count,
+                self.first + seeing.start..self.first + self.count,
                 block.clone(),
-                &mut scores,
+                &mut scores[held..],
                 span,
             );
             let scale = 1.0 / (dim as f32).sqrt();
-            for query in 0..self.count {
+            for query in seeing.clone() {
                 let row = &mut scores[query * span..][..block.len()];
+                let seen = self.inputs.end_of_keys(self.first + query, &block) - from;
+                let (row, masked) = row.split_at_mut(seen);
+                masked.fill(0.0);
                 let shrink = running[query].absorb(s, row, scale);
                 if from > keys.start {
                     scale_row(s, &mut sums[query * padded..][..padded], shrink);
@@ -94,10 +103,11 @@ impl Kernel for Block<'_> {
             }
             if !factors.is_empty() {
                 let places = block.start - keys.start..block.end - keys.start;
-                self.inputs.draw(self.head, self.first, self.count, places, &mut factors, span);
-                multiply(s, &mut scores, &factors);
+                let (first, count) = (self.first + seeing.start, seeing.len());
+                self.inputs.draw(self.head, first, count, places, &mut factors[held..], span);
+                multiply(s, &mut scores[held..], &factors[held..]);
             }
-            self.weigh(s, block, &scores, span, &mut sums, padded);
+            self.weigh(s, seeing, block, &scores, span, &mut sums, padded);
         }
         for query in 0..self.count {
             let sums = &mut sums[query * padded..][..padded];
@@ -115,10 +125,10 @@ impl Kernel for Block<'_> {
 }
 
 impl Block<'_> {
-    /// `scores[query, key] = q · k` for a block of keys.
+    /// `scores[query, key] = q · k` for some of the queries and a block of keys.
     #[inline(always)]
-    fn score<S: Simd>(&self, s: S, keys: std::ops::Range<usize>, scores: &mut [f32], span: usize) {
-        let (query, query_stride) = self.inputs.head(&self.inputs.query, self.head, self.first);
+    fn score<S: Simd>(&self, s: S, queries: Range<usize>, keys: Range<usize>, scores: &mut [f32], span: usize) {
+        let (query, query_stride) = self.inputs.head(&self.inputs.query, self.head, self.first + queries.start);
         let (key, key_stride) = self.inputs.head(&self.inputs.key, self.head, keys.start);
         let (dim, width) = (self.inputs.dim(), gemm::width::<S>());
         let mut panel = vec![0.0; DEPTH.min(dim) * width];
@@ -128,14 +138,15 @@ impl Block<'_> {
                 let depth = DEPTH.min(dim - from);
                 gemm::pack_rows(s, &key[column * key_stride + from..], key_stride, columns, depth, &mut panel);
                 let start = if from == 0 { Start::Zero } else { Start::Held };
-                // SAFETY: `forward` checked that the query matrix has `count` rows from `first` on; scores has `count`
-                // rows of `span`, a multiple of the panel's width; the panel was just packed to `depth` rows.
+                // SAFETY: `forward` checked that the query matrix has `count` rows from `first` on, and `queries` lie
+                // below `count`; scores has `count` rows of `span`, a multiple of the panel's width; the panel was just
+                // packed to `depth` rows.
                 unsafe {
                     let rows = Rows {
-                        count: self.count,
+                        count: queries.len(),
                         a: query.as_ptr().add(from),
                         a_stride: query_stride,
-                        c: scores.as_mut_ptr().add(column),
+                        c: scores.as_mut_ptr().add(queries.start * span + column),
                         c_stride: span,
                     };
                     gemm::multiply(s, rows, depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE);
@@ -144,12 +155,14 @@ impl Block<'_> {
         }
     }
 
-    /// `sums[query] += Σ weight[query, key] · v` for a block of keys.
+    /// `sums[query] += Σ weight[query, key] · v` for some of the queries and a block of keys.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)] // two ranges, and two matrices with the distance between their rows
     fn weigh<S: Simd>(
         &self,
         s: S,
-        keys: std::ops::Range<usize>,
+        queries: Range<usize>,
+        keys: Range<usize>,
         weights: &[f32],
         span: usize,
         sums: &mut [f32],
@@ -161,14 +174,14 @@ impl Block<'_> {
         for column in (0..dim).step_by(width) {
             let columns = width.min(dim - column);
             gemm::pack_columns(s, &value[column..], stride, columns, keys.len(), &mut panel);
-            // SAFETY: weights has `count` rows of `span` ≥ keys.len(); sums has `count` rows of `padded`, a multiple of
-            // the panel's width; the panel was just packed to `keys.len()` rows.
+            // SAFETY: weights has `count` rows of `span` ≥ keys.len(), and `queries` lie below `count`; sums has `count`
+            // rows of `padded`, a multiple of the panel's width; the panel was just packed to `keys.len()` rows.
             unsafe {
                 let rows = Rows {
-                    count: self.count,
-                    a: weights.as_ptr(),
+                    count: queries.len(),
+                    a: weights.as_ptr().add(queries.start * span),
                     a_stride: span,
-                    c: sums.as_mut_ptr().add(column),
+                    c: sums.as_mut_ptr().add(queries.start * padded + column),
                     c_stride: padded,
                 };
                 gemm::multiply(s, rows, keys.len(), panel.as_ptr(), Start::Held, Activation::Identity, Ahead::NONE);

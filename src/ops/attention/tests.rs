@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use ndarray::{Array2, s as cut};
+use proptest::prelude::*;
 
 use super::*;
 use crate::batch::Batch;
@@ -15,7 +16,10 @@ struct Case<'a> {
     dim: usize,
     relative: Option<bool>,
     dropout: Option<f32>,
+    direction: Direction,
 }
+
+const DIRECTIONS: [Direction; 2] = [Direction::Bidirectional, Direction::Causal];
 
 const FIRST_ROW: usize = 1000;
 
@@ -83,6 +87,9 @@ fn attend(case: &Case<'_>, start: usize, head: usize, qkv: [&Array2<f64>; 3], ta
         }
     }
     scores /= (case.dim as f64).sqrt();
+    if case.direction == Direction::Causal {
+        scores.indexed_iter_mut().for_each(|((l, r), score)| *score = if r > l { f64::NEG_INFINITY } else { *score });
+    }
     for (l, mut row) in scores.rows_mut().into_iter().enumerate() {
         row.mapv_inplace(f64::exp);
         let total = row.sum();
@@ -147,6 +154,7 @@ impl Tensors {
             hidden: case.hidden(),
             offsets: self.batch.offsets(),
             rows: &self.rows,
+            direction: case.direction,
             relative: case.relative.map(|with_keys| Relative { table: &self.table, with_keys }),
             dropout: case.dropout(),
         }
@@ -297,12 +305,19 @@ fn backward_agrees(case: &Case<'_>, most: usize) {
     }
 }
 
+fn every<T: Clone>(cases: impl IntoIterator<Item = T>) -> impl Iterator<Item = (T, Direction)> {
+    cases.into_iter().flat_map(|case| DIRECTIONS.map(|direction| (case.clone(), direction)))
+}
+
 #[test]
 fn forward_agrees_with_the_definition() {
     for cpu in oracle::cpus() {
         for (heads, dim) in [(1, 1), (2, 5), (3, 8), (1, 17), (2, 64), (1, 300)] {
-            for relative in [None, Some(false), Some(true)] {
-                agrees(&cpu, &Case { lengths: &[1, 7, 16, 33], asked: None, heads, dim, relative, dropout: None });
+            for (relative, direction) in every([None, Some(false), Some(true)]) {
+                agrees(
+                    &cpu,
+                    &Case { lengths: &[1, 7, 16, 33], asked: None, heads, dim, relative, dropout: None, direction },
+                );
             }
         }
     }
@@ -311,8 +326,11 @@ fn forward_agrees_with_the_definition() {
 #[test]
 fn long_sequences_cross_blocks_of_keys_and_queries() {
     for cpu in oracle::cpus() {
-        for relative in [None, Some(true)] {
-            agrees(&cpu, &Case { lengths: &[129, 3, 300], asked: None, heads: 2, dim: 12, relative, dropout: None });
+        for (relative, direction) in every([None, Some(true)]) {
+            agrees(
+                &cpu,
+                &Case { lengths: &[129, 3, 300], asked: None, heads: 2, dim: 12, relative, dropout: None, direction },
+            );
         }
     }
 }
@@ -320,8 +338,14 @@ fn long_sequences_cross_blocks_of_keys_and_queries() {
 #[test]
 fn only_the_rows_asked_for_are_answered() {
     for cpu in oracle::cpus() {
-        let asked = Some(vec![vec![0, 4], vec![], vec![2], vec![0, 199]]);
-        agrees(&cpu, &Case { lengths: &[5, 9, 3, 200], asked, heads: 2, dim: 16, relative: Some(true), dropout: None });
+        for direction in DIRECTIONS {
+            let asked = Some(vec![vec![0, 4], vec![], vec![2], vec![0, 199]]);
+            let relative = Some(true);
+            agrees(
+                &cpu,
+                &Case { lengths: &[5, 9, 3, 200], asked, heads: 2, dim: 16, relative, dropout: None, direction },
+            );
+        }
     }
 }
 
@@ -330,8 +354,16 @@ fn dropped_weights_are_those_of_their_counters() {
     for cpu in oracle::cpus() {
         for (heads, dim) in [(2, 5), (3, 16)] {
             let asked = Some(vec![vec![0, 4], vec![], vec![2], (0..150).collect()]);
-            for asked in [None, asked] {
-                let case = Case { lengths: &[5, 9, 3, 150], asked, heads, dim, relative: None, dropout: Some(0.25) };
+            for (asked, direction) in every([None, asked]) {
+                let case = Case {
+                    lengths: &[5, 9, 3, 150],
+                    asked,
+                    heads,
+                    dim,
+                    relative: None,
+                    dropout: Some(0.25),
+                    direction,
+                };
                 agrees(&cpu, &case);
             }
         }
@@ -341,9 +373,12 @@ fn dropped_weights_are_those_of_their_counters() {
 #[test]
 fn backward_agrees_with_the_derivative() {
     for (heads, dim) in [(1, 1), (2, 5), (2, 16), (1, 33)] {
-        for relative in [None, Some(false), Some(true)] {
+        for (relative, direction) in every([None, Some(false), Some(true)]) {
             for dropout in [None, Some(0.25)] {
-                backward_agrees(&Case { lengths: &[1, 7, 16, 33], asked: None, heads, dim, relative, dropout }, 40);
+                backward_agrees(
+                    &Case { lengths: &[1, 7, 16, 33], asked: None, heads, dim, relative, dropout, direction },
+                    40,
+                );
             }
         }
     }
@@ -351,8 +386,9 @@ fn backward_agrees_with_the_derivative() {
 
 #[test]
 fn gradients_of_long_sequences_cross_blocks() {
-    for relative in [None, Some(true)] {
-        let case = Case { lengths: &[129, 3, 260], asked: None, heads: 2, dim: 12, relative, dropout: Some(0.1) };
+    for (relative, direction) in every([None, Some(true)]) {
+        let case =
+            Case { lengths: &[129, 3, 260], asked: None, heads: 2, dim: 12, relative, dropout: Some(0.1), direction };
         backward_agrees(&case, 5);
     }
 }
@@ -360,17 +396,25 @@ fn gradients_of_long_sequences_cross_blocks() {
 #[test]
 fn keys_of_sequences_without_queries_have_no_gradient() {
     let asked = Some(vec![vec![0, 4], vec![], vec![2], vec![0, 199]]);
-    for (relative, dropout) in [(None, None), (Some(true), Some(0.5))] {
-        let case = Case { lengths: &[5, 9, 3, 200], asked: asked.clone(), heads: 2, dim: 16, relative, dropout };
+    for ((relative, dropout), direction) in every([(None, None), (Some(true), Some(0.5))]) {
+        let case =
+            Case { lengths: &[5, 9, 3, 200], asked: asked.clone(), heads: 2, dim: 16, relative, dropout, direction };
         backward_agrees(&case, 20);
     }
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let cpu = Cpu::new(1).unwrap();
-    let case =
-        Case { lengths: &[3], asked: Some(vec![vec![1]]), heads: 2, dim: 4, relative: Some(false), dropout: Some(0.1) };
+    let (cpu, direction) = (Cpu::new(1).unwrap(), Direction::Bidirectional);
+    let case = Case {
+        lengths: &[3],
+        asked: Some(vec![vec![1]]),
+        heads: 2,
+        dim: 4,
+        relative: Some(false),
+        dropout: Some(0.1),
+        direction,
+    };
     let tensors = Tensors::new(&cpu, &case);
     let zeros = |rows, cols| Tensor::<Cpu>::zeros(&cpu, rows, cols).unwrap();
     let (mut y, dy, mut all, mut table) = (zeros(0, 0), zeros(1, 8), zeros(0, 0), zeros(3, 4));
@@ -392,4 +436,39 @@ fn what_does_not_fit_is_refused() {
     refused(AttentionDropout { dropout: Dropout { probability: 1.0, ..good.dropout }, ..good });
     refused(AttentionDropout { dropout: Dropout { site: 1 << 16, ..good.dropout }, ..good });
     refused(AttentionDropout { first_row: u32::MAX as usize, ..good });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// What comes later changes no bit, and is not even read after the last query: rows alone at the end of a shorter
+    /// sequence give what they give among all.
+    #[test]
+    fn causal_rows_are_those_of_the_text_so_far(length in 1usize..300, at in 0.0f64..1.0, dim in 1usize..20) {
+        let last = (at * length as f64) as usize;
+        for relative in [None, Some(true)] {
+            for cpu in oracle::cpus() {
+                let case = |asked| Case {
+                    lengths: &[],
+                    asked,
+                    heads: 2,
+                    dim,
+                    relative,
+                    dropout: Some(0.25),
+                    direction: Direction::Causal,
+                };
+                let y = |case: &Case<'_>, spoilt: usize| {
+                    let mut tensors = Tensors::new(&cpu, case);
+                    let values = &mut tensors.projected.buffer_mut().as_mut_slice().unwrap()[..];
+                    values[spoilt * 3 * case.hidden()..].fill(f32::NAN);
+                    let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+                    forward(&cpu, &tensors.inputs(case), &mut y).unwrap();
+                    y.to_host(&cpu).unwrap()
+                };
+                let whole = y(&Case { lengths: &[length], ..case(None) }, length);
+                let alone = y(&Case { lengths: &[length], ..case(Some(vec![vec![last]])) }, last + 1);
+                prop_assert_eq!(&whole[last * 2 * dim..][..2 * dim], alone);
+            }
+        }
+    }
 }

@@ -79,6 +79,16 @@ impl Metrics {
         metrics
     }
 
+    /// Of next words `perplexity` and `accuracy`.
+    pub fn next_words(words: Option<Mean>) -> Self {
+        let mut metrics = Self::new();
+        if let Some(Mean { loss, accuracy }) = words {
+            metrics.push("perplexity", loss.exp());
+            metrics.push("accuracy", accuracy);
+        }
+        metrics
+    }
+
     /// Any number of labels an example, `[S, labels]` row by row: `accuracy` (all labels right), `micro_precision`,
     /// `micro_recall`, `micro_f1`, `macro_f1`, `weighted_f1`. Labels that never occur count for the mean, with 0.
     ///

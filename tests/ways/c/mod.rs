@@ -9,7 +9,7 @@ use cloze::capi::*;
 use cloze::engine::{Aggregation, Input, Method, OffsetUnit, Pooling};
 use libloading::Library as Loaded;
 
-use super::{Answer, Entity, Library, Shape, Token, Watch, Word};
+use super::{Answer, Drawing, Entity, Library, New, Shape, Token, Watch, Word};
 
 /// The loaded library.
 pub struct C {
@@ -143,6 +143,14 @@ unsafe extern "C" fn progress(user: *mut c_void, done: u64, total: u64) -> c_int
     c_int::from(watch.stop)
 }
 
+/// Counts what it is told and wants no more than so many.
+unsafe extern "C" fn count_down(user: *mut c_void, _: *const cloze_new_token) -> c_int {
+    // SAFETY: `generate` hands over its count.
+    let left = unsafe { &mut *user.cast::<usize>() };
+    *left = left.saturating_sub(1);
+    c_int::from(*left == 0)
+}
+
 fn unit_number(unit: OffsetUnit) -> u32 {
     match unit {
         OffsetUnit::Bytes => CLOZE_OFFSETS_BYTES,
@@ -155,6 +163,7 @@ fn score_options(method: Method) -> cloze_score_options {
     let method = match method {
         Method::PseudoLogLikelihood => CLOZE_SCORE_PLL,
         Method::WordLeftToRight => CLOZE_SCORE_PLL_WORD_L2R,
+        Method::Causal => CLOZE_SCORE_CAUSAL,
     };
     cloze_score_options { method, ..defaults() }
 }
@@ -302,6 +311,32 @@ impl<'a> Library for &'a C {
             probability: word.log_probability,
         };
         Ok(words.into_iter().map(word).collect())
+    }
+
+    fn generate(&self, model: &Handle<'a>, prompts: &[Input<'_>], asked: &Drawing, most: usize) -> Answer<Vec<New>> {
+        let (prompts, mut left) = (convert(prompts), most);
+        let options = cloze_generate_options {
+            max_tokens: asked.max_tokens as u32,
+            count: asked.count as u32,
+            temperature: asked.temperature,
+            top_k: asked.top_k as u32,
+            top_p: asked.top_p,
+            seed: asked.seed,
+            token: Some(count_down),
+            user: (&raw mut left).cast(),
+            ..defaults()
+        };
+        let generate = exported!(&self.library, cloze_generate(_, _, _, _, _, _, _, _));
+        let tokens: Vec<cloze_new_token> = sized(|tokens, capacity, count, error| unsafe {
+            generate(model.model, prompts.as_ptr(), prompts.len(), &options, tokens, capacity, count, error)
+        })?;
+        let new = |token: cloze_new_token| New {
+            input: token.input as usize,
+            continuation: token.continuation as usize,
+            id: token.id as u32,
+            log_probability: token.log_probability,
+        };
+        Ok(tokens.into_iter().map(new).collect())
     }
 
     fn perplexity(&self, scores: &[(f64, u64)]) -> f64 {

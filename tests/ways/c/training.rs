@@ -72,6 +72,7 @@ fn objective_number(objective: Objective) -> u32 {
         Objective::Span => CLOZE_OBJECTIVE_ANSWER,
         Objective::MaskedLm => CLOZE_OBJECTIVE_MASKED_LM,
         Objective::NextSentence => CLOZE_OBJECTIVE_NEXT_SENTENCE,
+        Objective::CausalLm => CLOZE_OBJECTIVE_CAUSAL_LM,
         Objective::Pretraining => panic!("no dataset has targets for it"),
     }
 }

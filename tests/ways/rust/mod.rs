@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloze::engine::{
-    Aggregation, Bytes, Cancel, EmbedOptions, Encoded, FillOptions, Input, Method, Model, OffsetUnit, OpenOptions,
-    Pooling, Run, ScoreOptions, Span, TagOptions, Task, TextOptions, convert_offsets, perplexity_of,
+    Aggregation, Bytes, Cancel, EmbedOptions, Encoded, FillOptions, GenerateOptions, Input, Method, Model, NewToken,
+    OffsetUnit, OpenOptions, Pooling, Run, Sampling, ScoreOptions, Span, TagOptions, Task, TextOptions,
+    convert_offsets, perplexity_of,
 };
 use cloze::error::Error;
 
-use super::{Answer, Entity, Library, Shape, Token, Watch, Word};
+use super::{Answer, Drawing, Entity, Library, New, Shape, Token, Watch, Word};
 
 mod training;
 
@@ -132,6 +133,31 @@ impl Library for Rust {
             })
         });
         Ok(words.collect())
+    }
+
+    fn generate(&self, model: &Model, prompts: &[Input<'_>], options: &Drawing, most: usize) -> Answer<Vec<New>> {
+        let sampling = (options.temperature != 0.0).then_some(Sampling {
+            temperature: options.temperature,
+            top_k: options.top_k,
+            top_p: if options.top_p == 0.0 { 1.0 } else { options.top_p },
+            seed: options.seed,
+        });
+        let Drawing { max_tokens, count, .. } = *options;
+        let options = GenerateOptions { max_tokens, count, sampling, end: None };
+        let prompts = encode(model, prompts, Task::Generate)?;
+        let mut left = most;
+        let mut each = |_: &NewToken| {
+            left = left.saturating_sub(1);
+            left > 0
+        };
+        let answers = model.generate_streaming(&prompts, &options, &mut each, Run::default()).map_err(failure)?;
+        let new = |token: &NewToken| New {
+            input: token.input,
+            continuation: token.continuation,
+            id: token.id,
+            log_probability: token.log_probability,
+        };
+        Ok(answers.iter().flatten().flat_map(|continuation| &continuation.tokens).map(new).collect())
     }
 
     fn perplexity(&self, scores: &[(f64, u64)]) -> f64 {
