@@ -749,13 +749,16 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_SCHEDULE_INVERSE_SQRT 6u         /* sqrt(warm-up / step); without warm-up, as 10,000 steps after one */
 
 /* Switches, as bits. */
-#define CLOZE_TRAIN_FRESH_HEAD 1u       /* a new head, also where the model has one that fits */
+#define CLOZE_TRAIN_FRESH_HEAD 1u       /* a new head, also where the model has one that fits; of PRETRAINING's two those
+                                         * that are missing, or both where neither is */
 #define CLOZE_TRAIN_KEEP_LAST 2u        /* end a fit with the last parameters, not with the best evaluated */
 #define CLOZE_TRAIN_FROZEN_DROPOUT 4u   /* dropout in frozen layers too, as HuggingFace; they then run in every epoch */
 #define CLOZE_TRAIN_RANK_STABILIZED 8u  /* LoRA's scale is alpha / sqrt(rank), not alpha / rank */
 #define CLOZE_TRAIN_NO_SCRATCH_FILE 16u /* what frozen layers give is kept in memory alone */
 #define CLOZE_TRAIN_WHOLE_WORDS 32u     /* a corpus: mask whole words, not single tokens of them. @since 0.3.0 */
 #define CLOZE_TRAIN_SAME_MASKS 64u      /* a corpus: the same pairs and masks in every epoch. @since 0.3.0 */
+#define CLOZE_TRAIN_UNIGRAM_BIAS 128u   /* a corpus: the logarithms of its tokens' frequencies are the words' first bias:
+                                         * a new model learns sooner from what stands around. @since 0.3.0 */
 
 /* Defaults are HuggingFace's TrainingArguments. Strings end with NUL.
  * @since 0.2.0 */

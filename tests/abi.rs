@@ -147,17 +147,21 @@ fn layouts() -> Vec<Layout> {
             layer_decay, weight_decay, beta1, beta2, epsilon, max_gradient_norm, dropout, label_smoothing, schedule_end, warmup,
             threshold, max_steps, seed, evaluate_every, checkpoint_every, memory, cache_memory, cache_file, head,
             metric, checkpoints, labels, label_count, class_weights, class_weight_count, lora_targets,
-            lora_target_count,
+            lora_target_count, masked, short_examples, random_next, dev_examples,
         }
         cloze_trainer_state { size, objective, labels, reserved, parameters, planned_memory, steps, epochs }
         cloze_metric { name, value }
         cloze_train_event {
             size, kind, step, total, epoch, seconds, loss, learning_rate, gradient_norm, examples, metrics,
-            metric_count, folder, best,
+            metric_count, folder, best, tokens, mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy,
         }
         cloze_fit_options { size, reserved, cancel, observe, user }
         cloze_solve_options { size, method, strength, cancel, progress, user }
         cloze_fit_result { size, stopped_early, steps, epochs, best_step, best_value }
+        cloze_vocabulary_options { size, tokens, casing, lines, min_frequency, max_tokens }
+        cloze_create_options { size, threads, objective, reserved, seed }
+        cloze_corpus_options { size, lines, max_tokens, reserved }
+        cloze_corpus_state { size, notices, documents, sentences, tokens }
         cloze_new_token { input, continuation, id, log_probability }
         cloze_generate_options {
             size, text, prompt_tokens, max_tokens, count, temperature, top_k, top_p, seed, cancel, progress, token,
@@ -196,13 +200,16 @@ fn constants() -> Vec<(&'static str, i128, bool)> {
         CLOZE_FORMAT_AUTO CLOZE_FORMAT_TSV CLOZE_FORMAT_CSV CLOZE_FORMAT_JSONL CLOZE_FORMAT_CONLL CLOZE_FORMAT_LINES
         CLOZE_HEADER_DETECT CLOZE_HEADER_PRESENT CLOZE_HEADER_ABSENT
         CLOZE_OBJECTIVE_CLASSIFY CLOZE_OBJECTIVE_MULTI_LABEL CLOZE_OBJECTIVE_REGRESS CLOZE_OBJECTIVE_TAG
-        CLOZE_OBJECTIVE_ANSWER CLOZE_OBJECTIVE_MASKED_LM CLOZE_OBJECTIVE_NEXT_SENTENCE CLOZE_OBJECTIVE_CAUSAL_LM
+        CLOZE_OBJECTIVE_ANSWER CLOZE_OBJECTIVE_MASKED_LM CLOZE_OBJECTIVE_NEXT_SENTENCE CLOZE_OBJECTIVE_PRETRAINING
+        CLOZE_OBJECTIVE_CAUSAL_LM
         CLOZE_TRAINABLE_ALL CLOZE_TRAINABLE_LAYERS CLOZE_TRAINABLE_TOP CLOZE_TRAINABLE_HEAD CLOZE_TRAINABLE_LORA
         CLOZE_ORDER_SHUFFLED CLOZE_ORDER_GIVEN CLOZE_ORDER_BY_LENGTH
         CLOZE_SCHEDULE_LINEAR CLOZE_SCHEDULE_COSINE CLOZE_SCHEDULE_COSINE_WITH_RESTARTS CLOZE_SCHEDULE_POLYNOMIAL
         CLOZE_SCHEDULE_CONSTANT CLOZE_SCHEDULE_CONSTANT_WITH_WARMUP CLOZE_SCHEDULE_INVERSE_SQRT
         CLOZE_TRAIN_FRESH_HEAD CLOZE_TRAIN_KEEP_LAST CLOZE_TRAIN_FROZEN_DROPOUT CLOZE_TRAIN_RANK_STABILIZED
-        CLOZE_TRAIN_NO_SCRATCH_FILE
+        CLOZE_TRAIN_NO_SCRATCH_FILE CLOZE_TRAIN_WHOLE_WORDS CLOZE_TRAIN_SAME_MASKS
+        CLOZE_TRAIN_UNIGRAM_BIAS
+        CLOZE_CASING_UNCASED CLOZE_CASING_CASED CLOZE_CORPUS_PARAGRAPHS CLOZE_CORPUS_SENTENCES
         CLOZE_SOLVE_RIDGE CLOZE_SOLVE_DISCRIMINANT
         CLOZE_DTYPE_F32 CLOZE_DTYPE_F16 CLOZE_DTYPE_BF16
         CLOZE_MAX_METRICS CLOZE_EVENT_STEP CLOZE_EVENT_EVALUATION CLOZE_EVENT_CHECKPOINT

@@ -139,6 +139,11 @@ impl<D: Ops> Bert<D> {
         Ok(fresh.made)
     }
 
+    /// Canonical name of the bias of the masked-LM logits, where there is such a head.
+    pub fn word_bias(&self) -> Option<&str> {
+        self.heads.masked_lm.as_ref().ok().map(|head| head.names.bias.as_str())
+    }
+
     /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
     pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
         let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;

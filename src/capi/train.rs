@@ -59,6 +59,7 @@ pub const CLOZE_TRAIN_RANK_STABILIZED: u32 = 8;
 pub const CLOZE_TRAIN_NO_SCRATCH_FILE: u32 = 16;
 pub const CLOZE_TRAIN_WHOLE_WORDS: u32 = 32;
 pub const CLOZE_TRAIN_SAME_MASKS: u32 = 64;
+pub const CLOZE_TRAIN_UNIGRAM_BIAS: u32 = 128;
 
 const SWITCHES: u32 = CLOZE_TRAIN_FRESH_HEAD
     | CLOZE_TRAIN_KEEP_LAST
@@ -66,7 +67,8 @@ const SWITCHES: u32 = CLOZE_TRAIN_FRESH_HEAD
     | CLOZE_TRAIN_RANK_STABILIZED
     | CLOZE_TRAIN_NO_SCRATCH_FILE
     | CLOZE_TRAIN_WHOLE_WORDS
-    | CLOZE_TRAIN_SAME_MASKS;
+    | CLOZE_TRAIN_SAME_MASKS
+    | CLOZE_TRAIN_UNIGRAM_BIAS;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -166,6 +168,7 @@ impl cloze_train_options {
             labels,
             head: head.unwrap_or_default().to_owned(),
             fresh_head: is_on(CLOZE_TRAIN_FRESH_HEAD),
+            unigram_bias: is_on(CLOZE_TRAIN_UNIGRAM_BIAS),
             trainable: own.trainable()?,
             // SAFETY: the caller's promise.
             lora: unsafe { own.lora(is_on(CLOZE_TRAIN_RANK_STABILIZED)) }?,
@@ -371,6 +374,7 @@ mod tests {
             labels: vec!["a".to_owned(), "b".to_owned()],
             head: "head".to_owned(),
             fresh_head: true,
+            unigram_bias: true,
             trainable: Trainable::Top(3),
             lora: LoraOptions {
                 rank: 12,

@@ -26,9 +26,14 @@ pub fn give(
     scope: &mut Scope,
 ) -> Result<Vec<String>> {
     let mut fresh = Vec::new();
+    let heads = model.inner.bert.heads();
     let language = options.objective.has_words() || options.objective == Objective::NextSentence;
+    // of two heads, one that is there goes on learning where the other is missing
+    let is_half = options.objective == Objective::Pretraining
+        && heads.masked_lm.is_ok() != heads.dense(HeadPart::NextSentence).is_ok();
+    let anew = options.fresh_head && !is_half;
     if options.objective.has_words() {
-        give_words(model, options, bert, &mut fresh)?;
+        give_words(model, options, anew, bert, &mut fresh)?;
     }
     if options.objective.is_pooled() && model.inner.bert.heads().pooler.is_err() {
         if let (true, false, Err(missing)) = (language, options.fresh_head, &model.inner.bert.heads().pooler) {
@@ -40,14 +45,20 @@ pub fn give(
         scope.pooler = true;
         fresh.extend(of_dense(pooler_module(config.architecture)));
     }
-    give_dense(model, options, config, labels, bert, &mut fresh)?;
+    give_dense(model, options, anew, config, labels, bert, &mut fresh)?;
     Ok(fresh)
 }
 
 /// The masked-LM head; its decoder stays the word embeddings where that is so.
-fn give_words(model: &Model, options: &TrainOptions, bert: &mut Bert<Cpu>, fresh: &mut Vec<String>) -> Result<()> {
+fn give_words(
+    model: &Model,
+    options: &TrainOptions,
+    anew: bool,
+    bert: &mut Bert<Cpu>,
+    fresh: &mut Vec<String>,
+) -> Result<()> {
     match &model.inner.bert.heads().masked_lm {
-        Ok(_) if !options.fresh_head => Ok(()),
+        Ok(_) if !anew => Ok(()),
         Err(missing) if !options.fresh_head => Err(ask(missing)),
         _ => {
             fresh.extend(bert.make_masked_lm(&model.inner.device, options.seed)?);
@@ -60,6 +71,7 @@ fn give_words(model: &Model, options: &TrainOptions, bert: &mut Bert<Cpu>, fresh
 fn give_dense(
     model: &Model,
     options: &TrainOptions,
+    anew: bool,
     config: &Config,
     labels: &[String],
     bert: &mut Bert<Cpu>,
@@ -72,7 +84,7 @@ fn give_dense(
         _ => labels.len(),
     };
     if !options.head.is_empty()
-        && !options.fresh_head
+        && !anew
         && let Some(head) = inner.heads.iter().find(|head| head.name == options.head)
         && head.part == part
         && head.labels == labels
@@ -89,7 +101,7 @@ fn give_dense(
     }
     let fits = own.is_ok_and(|dense| dense.weight.shape().0 == outputs)
         && (matches!(part, HeadPart::Span | HeadPart::NextSentence) || inner.bert.config().labels == labels);
-    if fits && !options.fresh_head && options.head.is_empty() {
+    if fits && !anew && options.head.is_empty() {
         bert.set_config(config.clone());
         return Ok(());
     }
@@ -107,7 +119,10 @@ fn give_dense(
 /// What is missing, and how to have it made.
 fn ask(missing: &Error) -> Error {
     match missing.status() {
-        Status::Missing => Error::missing(format!("{}; a fresh head begins at random", missing.message())),
+        Status::Missing => Error::missing(format!(
+            "{}; a new one, of random numbers, is made only when asked: fresh_head",
+            missing.message()
+        )),
         _ => missing.clone(),
     }
 }

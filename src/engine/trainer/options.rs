@@ -56,8 +56,12 @@ pub struct TrainOptions {
     pub labels: Vec<String>,
     /// Name of the head; empty for the folder's own.
     pub head: String,
-    /// Begins with a new head even where the folder has one that fits.
+    /// Begins with a new head even where the folder has one that fits. Of two heads that pretraining has, those that are
+    /// missing are new, or both where neither is.
     pub fresh_head: bool,
+    /// Pretraining from a corpus begins with the logarithms of its tokens' frequencies as the bias of the words' logits:
+    /// else the first thing that is learned, at the price of every other, is how often each word comes.
+    pub unigram_bias: bool,
     /// What trains.
     pub trainable: Trainable,
     /// The pairs of [`Trainable::Lora`].
@@ -141,6 +145,7 @@ impl Default for TrainOptions {
             labels: Vec::new(),
             head: String::new(),
             fresh_head: false,
+            unigram_bias: false,
             trainable: Trainable::All,
             lora: LoraOptions::default(),
             epochs: 3,

@@ -72,9 +72,30 @@ impl Trainer {
             .map_err(|error| error.within("development text"))?;
         let mut stream = stream(&model, options.objective, train, &options, options.pretraining)?;
         self.fit_pass(model.example_tokens(options.max_tokens), options.batch_size)?;
+        if options.unigram_bias && self.position.step == 0 {
+            self.begin_with_frequencies(train)?;
+        }
         let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
         let dev = dev_items.as_deref().map(|items| Examples { items, cache: &mut cache });
         self.go_through(&mut stream, dev, &Dataset::new(), run)
+    }
+
+    /// Makes ln((count + 1) / (tokens + V)) of each token of `corpus` the bias of its logit; of ids without a token, that of
+    /// a count of 0.
+    fn begin_with_frequencies(&mut self, corpus: &Corpus) -> Result<()> {
+        let named = self.learner.bert().tensors(self.learner.scope())?;
+        let place = self.learner.bert().word_bias().and_then(|bias| named.iter().position(|(name, _)| name == bias));
+        let place =
+            place.ok_or_else(|| Error::argument("unigram_bias: the bias of the words' logits does not train"))?;
+        let counts = corpus.counts()?;
+        let mut pairs = self.learner.pairs_mut()?;
+        let bias = pairs[place].0.buffer_mut().as_mut_slice()?;
+        let total = (corpus.tokens() + bias.len() as u64) as f64;
+        for (id, bias) in bias.iter_mut().enumerate() {
+            let count = counts.get(id).copied().unwrap_or(0);
+            *bias = ((count + 1) as f64 / total).ln() as f32;
+        }
+        Ok(())
     }
 }
 

@@ -16,6 +16,9 @@ use crate::train::feed::Fingerprint;
 /// Bytes of a token id in the scratch file.
 const ID: usize = size_of::<u32>();
 
+/// Tokens that are counted together.
+const COUNTED: usize = 1 << 16;
+
 /// Sentences that are split into tokens together, on all threads.
 const TOGETHER: usize = 4096;
 
@@ -173,6 +176,17 @@ impl Corpus {
         read.map_err(scratch)?;
         out.extend(bytes.chunks_exact(ID).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])));
         Ok(())
+    }
+
+    /// How often each token of the vocabulary occurs.
+    pub fn counts(&self) -> Result<Vec<u64>> {
+        let (mut counts, mut ids) = (vec![0; self.vocabulary.size], Vec::new());
+        for first in (0..self.tokens).step_by(COUNTED) {
+            ids.clear();
+            self.tokens_at(first, (self.tokens - first).min(COUNTED as u64) as usize, &mut ids)?;
+            ids.iter().for_each(|&id| counts[id as usize] += 1);
+        }
+        Ok(counts)
     }
 
     fn range(&self, document: usize) -> Range<usize> {

@@ -74,6 +74,10 @@ pub struct DrawArgs {
     #[arg(long, help_heading = "Text")]
     same_masks: bool,
 
+    /// Begin with the words' frequencies in the text as the bias of their logits: a new model learns sooner from context
+    #[arg(long, help_heading = "Start")]
+    unigram_bias: bool,
+
     /// Most examples of --dev that are evaluated [default: all]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), requires = "dev", help_heading = "Evaluation")]
     dev_examples: Option<u32>,
@@ -82,17 +86,19 @@ pub struct DrawArgs {
 impl DrawArgs {
     /// An option that was given.
     pub fn given(&self) -> Option<&'static str> {
-        match (self.same_masks, self.dev_examples) {
-            (true, _) => Some("--same-masks"),
-            (_, Some(_)) => Some("--dev-examples"),
-            _ => None,
-        }
+        let given = [
+            (self.same_masks, "--same-masks"),
+            (self.unigram_bias, "--unigram-bias"),
+            (self.dev_examples.is_some(), "--dev-examples"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
     }
 
     pub fn put(&self, options: &mut TrainOptions) {
         if self.same_masks {
             options.pretraining.renewal = Renewal::Never;
         }
+        options.unigram_bias = self.unigram_bias;
         options.dev_examples = self.dev_examples.map_or(0, |most| most as usize);
     }
 }
