@@ -17,8 +17,8 @@ use serde_json::Value;
 const HELD_OUT: usize = 25;
 /// Held-out examples that are judged. Of 400, an accuracy has a standard error of 2 points.
 const EXAMPLES: usize = 400;
-/// Pairs of each BLiMP file that are judged.
-const PAIRS: usize = 25;
+/// Pairs of each BLiMP file that are judged, unless kernels are built for tests: those are slow.
+const PAIRS: usize = if cfg!(debug_assertions) { 15 } else { 25 };
 /// Bytes that the folder may have in the repository.
 const LARGEST: u64 = 15_000_000;
 
@@ -44,7 +44,9 @@ fn the_folder_is_whole_and_small() {
     }
     let sizes = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
     assert!(sizes.sum::<u64>() <= LARGEST);
-    assert!(fs::read_to_string(folder.join("README.md")).unwrap().starts_with("---\n"), "no model card");
+    let card = fs::read_to_string(folder.join("README.md")).unwrap_or_default();
+    assert!(card.starts_with("---\n"), "model/README.md: no model card");
+    assert!(!card.contains("FILL"), "model/README.md: not filled in");
 }
 
 /// What is common in the prose that it has read, and cannot be told from the commonest words alone.
@@ -101,7 +103,7 @@ fn held_out_novels_are_read() {
     assert!(metrics.get("nsp_accuracy").unwrap() > 0.75);
 }
 
-/// Chance is 0.5; of 850 pairs, 0.55 is three standard errors above it.
+/// Chance is 0.5; of 850 pairs, 0.55 is three standard errors above it, of 510 two.
 #[test]
 fn acceptable_sentences_are_likelier() {
     let (Some((_, model)), Some(pairs)) = (model(), shared("data/blimp")) else { return };

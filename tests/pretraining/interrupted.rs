@@ -19,6 +19,7 @@ fn options(checkpoints: &Path) -> TrainOptions {
         accumulation: 2,
         learning_rate: 2e-3,
         dropout: Some(0.1),
+        unigram_bias: true,
         evaluate: Every::Never,
         checkpoint: Every::Steps(1),
         checkpoints: Some(checkpoints.to_owned()),

@@ -9,6 +9,7 @@ mod command;
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+mod beginning;
 mod fresh;
 mod golden;
 mod hostile;
