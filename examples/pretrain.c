@@ -58,6 +58,7 @@ static cloze_status pretrain(const char *text, const char *out, cloze_error *err
 
     cloze_train_options options = CLOZE_TRAIN_OPTIONS_INIT;
     options.objective = CLOZE_OBJECTIVE_PRETRAINING;
+    options.switches = CLOZE_TRAIN_UNIGRAM_BIAS;
     options.max_steps = 400;
     options.epochs = 400; /* at most: the steps end it */
     options.batch_size = 16;

@@ -75,6 +75,22 @@ fn generate_prints_the_likeliest_tokens_as_they_come() {
     assert_eq!(printed.lines().collect::<Vec<_>>(), [tokens.join(" "), last]);
 }
 
+/// Of text in which every beast has food of its own, from random numbers.
+#[test]
+fn pretrain_learns_a_language() {
+    let programs = Programs::new();
+    let sentences = ["The cat drinks milk.", "The dog eats meat.", "The horse likes hay.", "The bird wants seeds."];
+    let document = |number: usize| (0..8).map(|i| sentences[(i * (number + 1)) % 4]).collect::<Vec<_>>().join(" ");
+    let text = programs.folder().join("text.txt");
+    std::fs::write(&text, (0..12).map(document).collect::<Vec<_>>().join("\n\n")).unwrap();
+    let out = programs.folder().join("out");
+    let printed = run(example(&programs, "pretrain").arg(&text).arg(&out).arg("The horse likes [MASK]."));
+    let words: Vec<&str> = printed.lines().filter_map(|line| line.split_once(' ')).map(|(_, word)| word).collect();
+    assert_eq!((words.len(), words[0]), (5, "hay"), "{printed}");
+    let info = Model::open(&out, &OpenOptions::default()).unwrap().info();
+    assert!(info.missing.is_empty(), "{:?}", info.missing);
+}
+
 /// Sentences that it was taught come back with their intent, from a model that begins with random numbers.
 #[test]
 fn intents_learns_saves_and_answers() {

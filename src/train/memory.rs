@@ -87,6 +87,9 @@ pub fn plan(config: &Config, load: &Load, budget: u64) -> Result<Need> {
     ))
 }
 
+/// Share of the tokens that are masked, with room for a batch that has more than its share.
+const MASKED: f64 = 0.2;
+
 /// Bytes of one way to train.
 pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
     let (h, f) = (config.hidden as u64, config.intermediate as u64);
@@ -105,15 +108,14 @@ pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
     };
     // gradients on their way down: of the wide row, of query, key and value, and four rows; of frozen layers alone, less
     let working = if trained > 0 { 7 * h + f } else { 6 * h + f };
-    let logits = match load.objective {
-        // a chunk of logits with their gradients; of every row what the head keeps on its way there and back
-        Objective::CausalLm => {
-            let rows = chunk_rows(config.vocabulary).min(passes.tokens);
-            2 * rows as u64 * config.vocabulary as u64 + 5 * tokens * config.embedding as u64
-        }
-        objective if objective.has_words() => (0.2 * passes.tokens as f64 * config.vocabulary as f64) as u64 * 2,
+    // a chunk of logits with their gradients; of every row with a target what the head keeps on its way there and back
+    let rows = match load.objective {
+        Objective::CausalLm => tokens,
+        objective if objective.has_words() => (MASKED * passes.tokens as f64) as u64,
         _ => 0,
     };
+    let chunk = rows.min(chunk_rows(config.vocabulary) as u64);
+    let logits = 2 * chunk * config.vocabulary as u64 + 5 * rows * config.embedding as u64;
     let per_head = match load.objective.heads().contains(&HeadPart::Token) {
         true => 2 * tokens * config.labels.len() as u64,
         false => 0,
