@@ -5,11 +5,12 @@
 mod built;
 mod oracle;
 
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use built::{Programs, path, present, run};
-use cloze::engine::{Input, Model, OpenOptions, Run, Task, TextOptions};
+use cloze::engine::{Aggregation, Input, Model, OpenOptions, Run, TagOptions, Task, TextOptions};
 use oracle::Expected;
 
 const SENTENCES: [&str; 2] = ["the cat sees the bird", "Anna walks to the RIVER with John."];
@@ -75,6 +76,39 @@ fn generate_prints_the_likeliest_tokens_as_they_come() {
     assert_eq!(printed.lines().collect::<Vec<_>>(), [tokens.join(" "), last]);
 }
 
+/// A line of input is a line of output, with the label of one model and the words that the other names.
+#[test]
+fn serve_answers_every_line() {
+    let (classifier, tagger) = (path("tests/golden/sequence"), path("tests/golden/token"));
+    let programs = Programs::new();
+    let mut program = example(&programs, "serve");
+    program.arg(&classifier).arg(&tagger).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = program.spawn().unwrap();
+    let lines = ["the cat sees the bird", "", "the dog walks to the river"];
+    child.stdin.take().unwrap().write_all(lines.join("\n").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let open = |folder: &Path| Model::open(folder, &OpenOptions::default()).unwrap();
+    let (classifier, tagger) = (open(&classifier), open(&tagger));
+    let expected = lines.map(|line| {
+        let text = TextOptions::default();
+        let encoded = classifier.encode(&[Input::Text(line)], Task::Classify, &text).unwrap();
+        let values = classifier.classify(&encoded, Run::default()).unwrap().remove(0);
+        let best = (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
+        let mut answer = format!("{} {:.2}", classifier.labels()[best], values[best]);
+        let encoded = tagger.encode(&[Input::Text(line)], Task::Tag, &text).unwrap();
+        let options = TagOptions { aggregation: Aggregation::First, ..TagOptions::default() };
+        for entity in tagger.entities(&encoded, &[line], &options, Run::default()).unwrap().remove(0) {
+            let label = &tagger.labels()[entity.label];
+            let kind = label.split_once('-').map_or(label.as_str(), |(_, kind)| kind);
+            answer += &format!("  {kind}:{}", &line[entity.span.start..entity.span.end]);
+        }
+        answer
+    });
+    assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+}
+
 /// Of text in which every beast has food of its own, from random numbers.
 #[test]
 fn pretrain_learns_a_language() {
@@ -129,6 +163,8 @@ fn errors_end_a_program_with_a_message() {
         ("score", &["nowhere", "a", "b"]),
         ("generate", &["nowhere", "a"]),
         ("intents", &["nowhere", "nowhere-else", "a"]),
+        ("pretrain", &["nowhere", "nowhere-else", "a"]),
+        ("serve", &["nowhere", "nowhere-else"]),
     ] {
         let output = example(&programs, name).args(arguments).output().unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
