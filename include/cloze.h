@@ -846,8 +846,9 @@ typedef struct cloze_trainer_state {
 CLOZE_API cloze_status cloze_trainer_info(const cloze_trainer *trainer, cloze_trainer_state *state,
                                           cloze_error *error);
 
-/* One line of JSON: "labels"; "fresh", names of tensors that began at random; "tensors", name and shape of each that trains, in the order of cloze_trainer_parameters;
- * and "history": loss and learning rate of every step, metrics of every evaluation.
+/* One line of JSON: "labels"; "fresh", names of tensors that began at random; "tensors", name and shape of each that trains,
+ * in the order of cloze_trainer_parameters; and "history": loss and learning rate of every step, metrics of every
+ * evaluation.
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_report(const cloze_trainer *trainer, char *json, size_t capacity, size_t *size,
                                             cloze_error *error);

@@ -414,9 +414,9 @@ fn items(header: &str) -> Vec<String> {
 /// Structs may have grown at their tail, and their initialisers with them; all else is as it was.
 #[test]
 fn nothing_that_was_promised_has_changed() {
-    let promised = fs::read_to_string(path("tests/abi/cloze-0.1.0.h")).unwrap();
+    let promised = fs::read_to_string(path("tests/abi/cloze-0.2.0.h")).unwrap();
     let (promised, now) = (items(&promised), items(&header()));
-    assert!(promised.len() > 100, "{promised:#?}");
+    assert!(promised.len() > 200, "{promised:#?}");
     assert!(promised.iter().any(|item| item.starts_with("typedef struct cloze_info { uint32_t size; ")));
     for item in promised {
         let kept = match item.rsplit_once("} cloze_") {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use cloze::engine::{FillOptions, Input, Lines, Model, Objective, OpenOptions, Run, ScoreOptions, TrainOptions};
 use cloze::engine::{Task, TextOptions};
-use oracle::{absent, shared};
+use oracle::shared;
 use serde_json::Value;
 
 /// One of so many novels in sorted order is held out of training.
@@ -22,19 +22,17 @@ const PAIRS: usize = if cfg!(debug_assertions) { 15 } else { 25 };
 /// Bytes that the folder may have in the repository.
 const LARGEST: u64 = 15_000_000;
 
-fn model() -> Option<(PathBuf, Model)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("model");
-    if !folder.join("config.json").exists() {
-        absent("model", &format!("{} is not there", folder.display()));
-        return None;
-    }
-    let model = Model::open(&folder, &OpenOptions::default()).unwrap();
-    Some((folder, model))
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("model")
+}
+
+fn model() -> Model {
+    Model::open(&folder(), &OpenOptions::default()).unwrap()
 }
 
 #[test]
 fn the_folder_is_whole_and_small() {
-    let Some((folder, model)) = model() else { return };
+    let (folder, model) = (folder(), model());
     let info = model.info();
     assert!(info.missing.is_empty(), "{:?}", info.missing);
     assert!(info.dtype == "f16" || info.dtype == "bf16", "{}", info.dtype);
@@ -52,7 +50,7 @@ fn the_folder_is_whole_and_small() {
 /// What is common in the prose that it has read, and cannot be told from the commonest words alone.
 #[test]
 fn blanks_are_filled_with_sense() {
-    let Some((_, model)) = model() else { return };
+    let model = model();
     let mut wrong = Vec::new();
     for (text, expected) in [
         ("She opened the [MASK] and looked out.", &["window", "door"][..]),
@@ -80,7 +78,8 @@ fn blanks_are_filled_with_sense() {
 
 #[test]
 fn held_out_novels_are_read() {
-    let (Some((_, model)), Some(novels)) = (model(), shared("data/novels")) else { return };
+    let Some(novels) = shared("data/novels") else { return };
+    let model = model();
     let mut files: Vec<PathBuf> = fs::read_dir(novels).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
@@ -106,7 +105,8 @@ fn held_out_novels_are_read() {
 /// Chance is 0.5; of 850 pairs, 0.55 is three standard errors above it, of 510 two.
 #[test]
 fn acceptable_sentences_are_likelier() {
-    let (Some((_, model)), Some(pairs)) = (model(), shared("data/blimp")) else { return };
+    let Some(pairs) = shared("data/blimp") else { return };
+    let model = model();
     let mut files: Vec<PathBuf> = fs::read_dir(pairs).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
     let (mut right, mut all) = (0, 0);

@@ -7,17 +7,17 @@ use crate::error::Result;
 use crate::ops::dropout::philox;
 use crate::ops::linear::Weight;
 
-/// A linear layer as HuggingFace makes one: weights normal with deviation `std` (`initializer_range`), bias zero. `stream`
-/// tells layers of one seed apart.
+/// A linear layer as HuggingFace makes one: weights normal with deviation `std` (`initializer_range`), bias zero; the
+/// numbers that [`Fresh`] gives to the weights of the module `name`.
 pub fn dense<D: Device>(
     device: &D,
     inputs: usize,
     outputs: usize,
     std: f32,
     seed: u64,
-    stream: u32,
+    name: &str,
 ) -> Result<Dense<D>> {
-    let weights = normal(inputs * outputs, std, seed, stream);
+    let weights = normal(inputs * outputs, std, seed, stream(&format!("{name}.weight")));
     Ok(Dense {
         weight: Weight::F32(Tensor::from_host(device, &weights, outputs, inputs)?),
         bias: Some(Tensor::zeros(device, 1, outputs)?),

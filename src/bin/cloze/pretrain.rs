@@ -29,7 +29,7 @@ use text::{DrawArgs, TextArgs};
 #[command(after_help = "\
 Examples:
   cloze pretrain --corpus books --dev held-out --vocab-size 8192 --layers 4 --hidden 256 --heads 4 \\
-    --max-tokens 128 --batch 32 --lr 1e-3 --warmup 0.05 --epochs 3 --checkpoints run --out my-bert
+    --max-tokens 128 --batch 32 --lr 5e-4 --warmup 200 --unigram-bias --epochs 3 --checkpoints run --out my-bert
   cloze pretrain --model all-MiniLM-L6-v2 --fresh-head --task mlm --corpus notes --out adapted
 
 JSON, a line each:

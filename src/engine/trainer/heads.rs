@@ -9,10 +9,6 @@ use crate::engine::Model;
 use crate::error::{Error, Result, Status};
 use crate::train::objective::Objective;
 
-/// Streams of new weights, so that a head and a pooler of one seed differ.
-const HEAD_STREAM: u32 = 1;
-const POOLER_STREAM: u32 = 2;
-
 /// Puts the heads that train in their places, and a pooler under them. Returns the canonical names of what is new.
 ///
 /// Classifiers, taggers and span heads are new wherever the folder's do not fit. Those of pretraining are new only where
@@ -39,11 +35,11 @@ pub fn give(
         if let (true, false, Err(missing)) = (language, options.fresh_head, &model.inner.bert.heads().pooler) {
             return Err(ask(missing));
         }
-        let (hidden, std) = (config.hidden, config.initializer_range);
-        let pooler = init::dense(&model.inner.device, hidden, hidden, std, options.seed, POOLER_STREAM)?;
+        let (hidden, std, module) = (config.hidden, config.initializer_range, pooler_module(config.architecture));
+        let pooler = init::dense(&model.inner.device, hidden, hidden, std, options.seed, module)?;
         bert.set_pooler(Arc::new(pooler));
         scope.pooler = true;
-        fresh.extend(of_dense(pooler_module(config.architecture)));
+        fresh.extend(of_dense(module));
     }
     give_dense(model, options, anew, config, labels, bert, &mut fresh)?;
     Ok(fresh)
@@ -106,13 +102,14 @@ fn give_dense(
         return Ok(());
     }
     let (hidden, std) = (config.hidden, config.initializer_range);
-    let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, HEAD_STREAM)?;
-    bert.set_head(part, Arc::new(dense), config.clone());
-    fresh.extend(of_dense(match part {
+    let module = match part {
         HeadPart::NextSentence => "cls.seq_relationship",
         HeadPart::Span => "qa_outputs",
         _ => "classifier",
-    }));
+    };
+    let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, module)?;
+    bert.set_head(part, Arc::new(dense), config.clone());
+    fresh.extend(of_dense(module));
     Ok(())
 }
 

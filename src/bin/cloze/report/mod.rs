@@ -181,8 +181,13 @@ fn dev_name(metric: &str) -> &str {
     if metric == LOSS { "dev loss" } else { metric }
 }
 
-/// `macro_f1` for reading: `Macro f1`.
+/// `macro_f1` for reading, `Macro f1`; names made of initials are capitals, `MLM loss`.
 fn spelled(metric: &str) -> String {
+    for initials in ["mlm", "nsp", "f1"] {
+        if let Some(rest) = metric.strip_prefix(initials) {
+            return initials.to_uppercase() + &rest.replace('_', " ");
+        }
+    }
     let (first, rest) = metric.split_at(metric.chars().next().map_or(0, char::len_utf8));
     first.to_uppercase() + &rest.replace('_', " ")
 }
