@@ -91,7 +91,9 @@ fn held_out_novels_are_read() {
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        fs::write(place.path().join(file.file_name().unwrap()), &text[..end]).unwrap();
+        // without blank lines a novel is a document: what does not follow is from another one, as in training
+        let lines: Vec<&str> = text[..end].lines().filter(|line| !line.is_empty()).collect();
+        fs::write(place.path().join(file.file_name().unwrap()), lines.join("\n")).unwrap();
     }
     let corpus = model.corpus(place.path(), Lines::Paragraphs, 0).unwrap();
     let options = TrainOptions { dev_examples: EXAMPLES, ..TrainOptions::default() };
