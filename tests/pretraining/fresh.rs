@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cloze::engine::{
-    Bytes, FreshOptions, Lines, Model, Objective, OpenOptions, VocabularyFiles, VocabularyOptions, learn_vocabulary,
+    Bytes, Corpus, FreshOptions, Lines, Model, Objective, OpenOptions, VocabularyFiles, VocabularyOptions,
+    learn_vocabulary,
 };
 use serde_json::json;
 
@@ -66,4 +67,11 @@ pub fn text(documents: usize, seed: u64) -> String {
         all.push_str("\n\n");
     }
     all
+}
+
+/// What knowing how often each token comes, and nothing of its neighbours, leaves to guess, in nats a token.
+pub fn unigram_entropy(corpus: &Corpus) -> f64 {
+    let share = |count: u64| count as f64 / corpus.tokens() as f64;
+    let counts = corpus.counts().unwrap();
+    counts.into_iter().filter(|count| *count > 0).map(|count| -share(count) * share(count).ln()).sum()
 }

@@ -12,7 +12,7 @@ use cloze::train::feed::{Feed, Fingerprint};
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::fresh::{Sizes, fresh, vocabulary};
+use crate::fresh::{Sizes, fresh, unigram_entropy, vocabulary};
 use crate::oracle::shared;
 
 /// Of each loss. The differences found are 1.2e-6, most of it the six decimals of the file; weights that do not decay make
@@ -147,16 +147,6 @@ fn wikipedia_has_the_losses_of_pytorch() {
 fn novels_have_the_losses_of_pytorch() {
     let Some(place) = novels() else { return };
     curve("novels", place.path());
-}
-
-/// What knowing how often each token comes, and nothing of its neighbours, leaves to guess, in nats a token.
-fn unigram_entropy(corpus: &Corpus) -> f64 {
-    let (total, mut ids) = (corpus.tokens(), Vec::new());
-    corpus.tokens_at(0, total as usize, &mut ids).unwrap();
-    let mut counts = vec![0u32; corpus.vocabulary().size];
-    ids.iter().for_each(|&id| counts[id as usize] += 1);
-    let share = |count: u32| f64::from(count) / total as f64;
-    counts.iter().filter(|count| **count > 0).map(|&count| -share(count) * share(count).ln()).sum()
 }
 
 /// Masks are drawn anew, so that there is no example to be learned by heart.
