@@ -26,6 +26,11 @@ impl GenerateOptions {
     pub fn continuations(&self) -> usize {
         self.count.max(1)
     }
+
+    /// Most new tokens of a continuation, as far as the model's positions reach.
+    fn most_tokens(&self) -> usize {
+        if self.max_tokens == 0 { usize::MAX } else { self.max_tokens }
+    }
 }
 
 /// What follows a prompt.
@@ -43,8 +48,7 @@ impl Model {
     /// Most tokens that [`Model::generate`] will give for every prompt, at no cost.
     pub fn generated_tokens(&self, prompts: &Encoded, options: &GenerateOptions) -> usize {
         let positions = self.inner.bert.config().max_positions;
-        let most = if options.max_tokens == 0 { positions } else { options.max_tokens };
-        let room = |item: &Item| most.min(positions.saturating_sub(self.inner.prompt(item).ids.len()));
+        let room = |item: &Item| options.most_tokens().min(positions.saturating_sub(self.inner.prompt(item).ids.len()));
         prompts.items().iter().map(room).sum::<usize>().saturating_mul(options.continuations())
     }
 
@@ -91,7 +95,7 @@ impl Model {
         let end = options.end.or(tokenizer.and_then(|tokenizer| tokenizer.special().sep));
         let generation = Generation {
             count: options.continuations(),
-            max_tokens: if options.max_tokens == 0 { usize::MAX } else { options.max_tokens },
+            max_tokens: options.most_tokens(),
             end,
             allowed: &self.inner.generable(end),
             sampling: options.sampling,
