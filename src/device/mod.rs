@@ -3,12 +3,16 @@
 #![allow(unsafe_code)]
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 pub use cpu::{Cpu, CpuBuffer};
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 
 use crate::dtype::Element;
 use crate::error::{Error, Result};

@@ -1,0 +1,254 @@
+//! The driver's objects for one model, and the calls on them. Every call makes the context current and restores what was:
+//! the host application's own use of CUDA is not disturbed.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUfunction, CUmodule, CUstream};
+
+use super::driver::{DeviceInfo, check};
+use crate::dtype::DType;
+use crate::error::{Error, Result, Status};
+
+/// A device's primary context, which is shared with every user of the device in this process, and a stream of our own.
+pub(super) struct Context {
+    pub info: DeviceInfo,
+    pub modules: Mutex<HashMap<&'static str, Module>>,
+    pub functions: RwLock<HashMap<(&'static str, Option<DType>), Function>>,
+    spare: Spare,
+    handle: CUcontext,
+    stream: CUstream,
+}
+
+/// A module of kernels.
+#[derive(Clone, Copy)]
+pub(super) struct Module(pub CUmodule);
+
+/// A kernel that can be launched.
+#[derive(Clone, Copy)]
+pub(super) struct Function(pub CUfunction);
+
+// SAFETY: the driver's handles may be used from any thread; the context is made current in each call.
+unsafe impl Send for Module {}
+// SAFETY: as above.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+// SAFETY: as above; what the handles stand for is changed by the driver alone, which locks.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+/// Makes a context current while it lives.
+pub(super) struct Current(());
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        let mut popped = ptr::null_mut();
+        // SAFETY: made by `Context::enter`, which pushed; a failure leaves nothing to do.
+        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
+    }
+}
+
+impl Context {
+    pub fn new(info: DeviceInfo) -> Result<Self> {
+        let (mut handle, mut stream) = (ptr::null_mut(), ptr::null_mut());
+        let device = info.ordinal as i32;
+        // SAFETY: `usable` has found the device; the pointer is to a live handle.
+        check(unsafe { sys::cuDevicePrimaryCtxRetain(&raw mut handle, device) }, "cuDevicePrimaryCtxRetain")?;
+        let mut context = Self {
+            info,
+            modules: Mutex::default(),
+            functions: RwLock::default(),
+            spare: Spare::default(),
+            handle,
+            stream: ptr::null_mut(),
+        };
+        let current = context.enter()?;
+        let flags = sys::CUstream_flags_enum::CU_STREAM_NON_BLOCKING as u32;
+        // SAFETY: a context is current; the pointer is to a live handle.
+        check(unsafe { sys::cuStreamCreate(&raw mut stream, flags) }, "cuStreamCreate")?;
+        drop(current);
+        context.stream = stream;
+        Ok(context)
+    }
+
+    /// Makes this context current until the result is dropped.
+    pub fn enter(&self) -> Result<Current> {
+        // SAFETY: the handle is retained as long as `self` lives.
+        check(unsafe { sys::cuCtxPushCurrent_v2(self.handle) }, "cuCtxPushCurrent")?;
+        Ok(Current(()))
+    }
+
+    pub fn stream(&self) -> CUstream {
+        self.stream
+    }
+
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        let _current = self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: a context is current; the pointers are to live integers.
+        check(unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) }, "cuMemGetInfo")?;
+        Ok((free as u64, total as u64))
+    }
+
+    pub fn synchronize(&self) -> Result<()> {
+        let _current = self.enter()?;
+        // SAFETY: the stream lives as long as `self`.
+        check(unsafe { sys::cuStreamSynchronize(self.stream) }, "cuStreamSynchronize")
+    }
+
+    /// Memory of at least `bytes`, with unspecified contents.
+    pub fn alloc(&self, bytes: usize) -> Result<Block> {
+        let bytes = bytes.div_ceil(GRANULE) * GRANULE;
+        if bytes == 0 {
+            return Ok(Block { start: 0, bytes });
+        }
+        if let Some(block) = self.spare.take(bytes) {
+            return Ok(block);
+        }
+        self.fresh(bytes).or_else(|error| {
+            if error.status() != Status::OutOfMemory {
+                return Err(error);
+            }
+            self.release_spare()?;
+            self.fresh(bytes).map_err(|error| match self.memory() {
+                Ok((free, total)) if error.status() == Status::OutOfMemory => {
+                    let device = &self.info.name;
+                    let message = format!("{device}: cannot allocate {bytes} bytes, {free} of {total} are free");
+                    Error::new(Status::OutOfMemory, message)
+                }
+                _ => error,
+            })
+        })
+    }
+
+    fn fresh(&self, bytes: usize) -> Result<Block> {
+        let _current = self.enter()?;
+        let mut start = 0;
+        // SAFETY: a context is current; the pointer is to a live integer.
+        check(unsafe { sys::cuMemAlloc_v2(&raw mut start, bytes) }, "cuMemAlloc")?;
+        Ok(Block { start, bytes })
+    }
+
+    /// Gives the blocks that are kept back to the driver.
+    fn release_spare(&self) -> Result<()> {
+        self.synchronize()?;
+        let _current = self.enter()?;
+        for block in self.spare.drain() {
+            // SAFETY: the block came from `cuMemAlloc`, nothing refers to it, and the work that did has run.
+            check(unsafe { sys::cuMemFree_v2(block.start) }, "cuMemFree")?;
+        }
+        Ok(())
+    }
+
+    /// Takes back memory that nothing refers to; work already enqueued may still use it.
+    pub fn free(&self, block: Block) {
+        if block.bytes > 0 {
+            self.spare.put(block);
+        }
+    }
+
+    /// Copies host bytes into a block that holds as many.
+    pub fn write(&self, to: &Block, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let _current = self.enter()?;
+        let from = bytes.as_ptr().cast::<c_void>();
+        // SAFETY: the block holds at least `bytes.len()` bytes; the driver has read pageable memory when the call returns.
+        check(unsafe { sys::cuMemcpyHtoDAsync_v2(to.start, from, bytes.len(), self.stream) }, "cuMemcpyHtoD")
+    }
+
+    /// Copies the first bytes of a block to the host, after all work enqueued so far.
+    pub fn read(&self, from: &Block, out: &mut [u8]) -> Result<()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let _current = self.enter()?;
+        let to = out.as_mut_ptr().cast::<c_void>();
+        // SAFETY: the block holds at least `out.len()` bytes, and the stream is waited for before `out` is used.
+        unsafe {
+            check(sys::cuMemcpyDtoHAsync_v2(to, from.start, out.len(), self.stream), "cuMemcpyDtoH")?;
+            check(sys::cuStreamSynchronize(self.stream), "cuStreamSynchronize")
+        }
+    }
+
+    /// Sets the first bytes of a block to zero.
+    pub fn zero(&self, block: &Block, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let _current = self.enter()?;
+        // SAFETY: the block holds at least as many bytes.
+        check(unsafe { sys::cuMemsetD8Async(block.start, 0, bytes, self.stream) }, "cuMemsetD8")
+    }
+
+    /// Copies the first bytes of one block to another; both hold as many.
+    pub fn copy(&self, from: &Block, to: &Block, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let _current = self.enter()?;
+        // SAFETY: both blocks hold at least as many bytes, and blocks do not overlap.
+        check(unsafe { sys::cuMemcpyDtoDAsync_v2(to.start, from.start, bytes, self.stream) }, "cuMemcpyDtoD")
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // Nothing can be told here: what fails is left to the end of the process.
+        let _ = self.release_spare();
+        if let Ok(_current) = self.enter() {
+            let modules = self.modules.get_mut().unwrap_or_else(PoisonError::into_inner);
+            for Module(module) in modules.drain().map(|(_, module)| module) {
+                // SAFETY: the module was loaded in this context and its kernels have run.
+                let _ = unsafe { sys::cuModuleUnload(module) };
+            }
+            if !self.stream.is_null() {
+                // SAFETY: the stream is ours and has run dry.
+                let _ = unsafe { sys::cuStreamDestroy_v2(self.stream) };
+            }
+        }
+        // SAFETY: `new` retained it once.
+        let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.info.ordinal as i32) };
+    }
+}
+
+/// Sizes of blocks are multiples of it, starts aligned to it.
+const GRANULE: usize = 256;
+
+/// Memory of the device.
+pub(super) struct Block {
+    pub start: CUdeviceptr,
+    pub bytes: usize,
+}
+
+/// Freed blocks, kept for the next allocation: the driver's own take microseconds and wait.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Block>>);
+
+impl Spare {
+    /// The smallest kept block of at least `bytes` and at most a quarter more.
+    fn take(&self, bytes: usize) -> Option<Block> {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = blocks.partition_point(|block| block.bytes < bytes);
+        blocks.get(at).is_some_and(|block| block.bytes <= bytes + bytes / 4 + SMALL).then(|| blocks.remove(at))
+    }
+
+    /// Keeps a block, in the order of sizes.
+    fn put(&self, block: Block) {
+        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = blocks.partition_point(|kept| kept.bytes < block.bytes);
+        blocks.insert(at, block);
+    }
+
+    fn drain(&self) -> Vec<Block> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Bytes that a block may be too large by, however little is asked for.
+const SMALL: usize = 64 << 10;

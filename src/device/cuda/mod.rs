@@ -1,0 +1,148 @@
+//! A CUDA GPU: memory in a pool, work in order on one stream, kernels from PTX that the driver compiles.
+//!
+//! Nothing here waits for the device but [`Device::download`] and its like: every call enqueues and returns. As all work of
+//! a device is in one order, memory that is freed may be used again at once.
+
+mod buffer;
+mod context;
+mod driver;
+mod indices;
+mod kernels;
+mod launch;
+
+use std::sync::Arc;
+
+pub use buffer::CudaBuffer;
+pub use driver::{DeviceInfo, devices};
+pub use indices::Indices;
+pub use kernels::{Family, Kernel};
+pub use launch::{Args, Grid};
+
+use super::{Device, Mapped};
+use crate::dtype::{DType, Element, Scalar, Working};
+use crate::error::{Error, Result};
+use crate::pool::Cancel;
+use context::Context;
+use indices::Latest;
+
+/// A CUDA GPU as one model uses it: a stream, kernels, and the type that hidden states have.
+#[derive(Clone)]
+pub struct Cuda {
+    context: Arc<Context>,
+    latest: Arc<Latest>,
+    working: DType,
+    cancel: Option<Cancel>,
+}
+
+impl Cuda {
+    /// The device with number `ordinal`, computing hidden states in `working`.
+    ///
+    /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
+    pub fn new(ordinal: usize, working: DType) -> Result<Self> {
+        let info = driver::usable(ordinal)?;
+        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), working, cancel: None })
+    }
+
+    /// The same device, for a call that stops once `cancel` is set.
+    pub fn cancelled_by(&self, cancel: Option<&Cancel>) -> Self {
+        Self { cancel: cancel.cloned(), ..self.clone() }
+    }
+
+    /// What the driver says of it.
+    pub fn info(&self) -> &DeviceInfo {
+        &self.context.info
+    }
+
+    /// The type that hidden states have.
+    pub fn working(&self) -> DType {
+        self.working
+    }
+
+    /// Free and total bytes of the device's memory. Blocks that this model keeps for its next call count as used.
+    pub fn memory(&self) -> Result<(u64, u64)> {
+        self.context.memory()
+    }
+
+    /// Waits until everything enqueued has run.
+    pub fn synchronize(&self) -> Result<()> {
+        self.context.synchronize()
+    }
+
+    /// An error once the call has been cancelled.
+    pub fn check_cancel(&self) -> Result<()> {
+        self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+
+    /// Row numbers, offsets or ids in the device's memory. The same numbers again are not copied again while they are
+    /// among the latest.
+    pub fn indices(&self, values: &[usize]) -> Result<Arc<Indices>> {
+        self.latest.get(&self.context, values)
+    }
+}
+
+impl Device for Cuda {
+    type Activation = Working;
+    type Buffer<E: Scalar> = CudaBuffer<E>;
+
+    fn alloc<E: Scalar>(&self, len: usize) -> Result<CudaBuffer<E>> {
+        CudaBuffer::new(&self.context, len, E::dtype(self.working))
+    }
+
+    fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CudaBuffer<E>> {
+        let bytes = stored.bytes();
+        if !bytes.len().is_multiple_of(size_of::<E>()) {
+            return Err(Error::internal(format!("{} bytes are no whole number of {}", bytes.len(), E::DTYPE)));
+        }
+        let buffer = self.alloc(bytes.len() / size_of::<E>())?;
+        self.context.write(&buffer.block, bytes)?;
+        Ok(buffer)
+    }
+
+    fn upload<E: Element>(&self, values: &[E]) -> Result<CudaBuffer<E>> {
+        let buffer = self.alloc(values.len())?;
+        self.context.write(&buffer.block, bytes_of(values))?;
+        Ok(buffer)
+    }
+
+    fn download<E: Element>(&self, buffer: &CudaBuffer<E>, out: &mut [E]) -> Result<()> {
+        if buffer.len < out.len() {
+            return Err(Error::internal(format!("{} elements wanted of a buffer of {}", out.len(), buffer.len)));
+        }
+        self.context.read(&buffer.block, bytes_of_mut(out))
+    }
+
+    fn clear<E: Scalar>(&self, buffer: &mut CudaBuffer<E>) -> Result<()> {
+        buffer.forget_converted();
+        self.context.zero(&buffer.block, buffer.bytes())
+    }
+
+    fn copy<E: Scalar>(&self, from: &CudaBuffer<E>, to: &mut CudaBuffer<E>, len: usize) -> Result<()> {
+        if from.len < len || to.len < len || from.dtype() != to.dtype() {
+            return Err(Error::internal(format!(
+                "{len} elements to copy from {} of {} to {} of {}",
+                from.len,
+                from.dtype(),
+                to.len,
+                to.dtype()
+            )));
+        }
+        to.forget_converted();
+        self.context.copy(&from.block, &to.block, len * from.dtype().size())
+    }
+
+    fn len<E: Scalar>(buffer: &CudaBuffer<E>) -> usize {
+        buffer.len
+    }
+}
+
+/// The bytes of plain numbers.
+fn bytes_of<E: Element>(values: &[E]) -> &[u8] {
+    // SAFETY: an `Element` is plain data without padding, and bytes have no alignment.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
+}
+
+/// The bytes of plain numbers, to write.
+fn bytes_of_mut<E: Element>(values: &mut [E]) -> &mut [u8] {
+    // SAFETY: an `Element` is plain data without padding, every bit pattern is one, and bytes have no alignment.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values)) }
+}
