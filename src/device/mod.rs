@@ -45,6 +45,21 @@ impl fmt::Debug for Mapped {
     }
 }
 
+/// How much work a device is given at a time: enough to be fast, and no more memory than that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portions {
+    /// Most tokens that answering takes at a time.
+    pub answer_tokens: usize,
+    /// Most rows whose logits over a vocabulary answering has at once.
+    pub answer_logits: usize,
+    /// Bytes of a training pass when no budget is given.
+    pub pass_bytes: u64,
+    /// Tokens of such a pass at least and at most.
+    pub pass_tokens: (usize, usize),
+    /// Bytes of the logits over a vocabulary that training has at once; their gradient takes as many again.
+    pub pass_logits: usize,
+}
+
 /// A compute device. Clones share the device; a call may narrow its clone (see [`Cpu::cancelled_by`]).
 pub trait Device: Clone + Send + Sync + 'static {
     /// What hidden states consist of. Parameters, their gradients and statistics are f32 on every device.
@@ -83,11 +98,8 @@ pub trait Device: Clone + Send + Sync + 'static {
         work()
     }
 
-    /// Most tokens that answering takes at a time.
-    fn pass_tokens(&self) -> usize;
-
-    /// Bytes of the vocabulary's logits that exist at once in training.
-    fn logits_bytes(&self) -> usize;
+    /// How much work it is given at a time.
+    fn portions(&self) -> Portions;
 
     /// Number of elements in `buffer`.
     fn len<E: Scalar>(buffer: &Self::Buffer<E>) -> usize;
