@@ -78,6 +78,19 @@ pub trait Device: Clone + Send + Sync + 'static {
         work()
     }
 
+    /// Runs work that comes again and again in the same shapes, `key`. A device may record it and play the record: `work`
+    /// has to do the same operations whenever shapes and parameters are the same, and neither brings host values nor waits
+    /// for any. `keep` copies the result, which lies in memory of the record, to where it stays.
+    fn repeated<R>(
+        &self,
+        key: &[usize],
+        mut work: impl FnMut() -> Result<R>,
+        keep: impl Fn(&R) -> Result<R>,
+    ) -> Result<R> {
+        let _ = (key, keep);
+        work()
+    }
+
     /// Number of elements in `buffer`.
     fn len<E: Element>(buffer: &Self::Buffer<E>) -> usize;
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use cudarc::driver::sys::CUdeviceptr;
 
 use super::context::{Block, Context};
+use super::replay;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 
@@ -70,8 +71,15 @@ impl<E: Scalar> CudaBuffer<E> {
             return Ok(self.block.start);
         }
         if self.converted.get().is_none() {
-            let block = self.context.alloc(self.len * dtype.size())?;
-            convert(self.block.start, block.start)?;
+            if replay::recording() {
+                // it would be done again by every replay
+                replay::outside("a conversion")?;
+            }
+            let block = replay::apart(|| -> Result<Block> {
+                let block = self.context.alloc(self.len * dtype.size())?;
+                convert(self.block.start, block.start)?;
+                Ok(block)
+            })?;
             // Two callers may have converted the same numbers; one result is kept, and the stream runs both in order.
             if let Err(Converted { block, .. }) = self.converted.set(Converted { block, dtype }) {
                 self.context.free(block);
@@ -97,7 +105,6 @@ impl<E: Scalar> CudaBuffer<E> {
 impl<E: Scalar> Drop for CudaBuffer<E> {
     fn drop(&mut self) {
         self.forget_converted();
-        let block = std::mem::replace(&mut self.block, Block { start: 0, bytes: 0 });
-        self.context.free(block);
+        self.context.free(std::mem::take(&mut self.block));
     }
 }

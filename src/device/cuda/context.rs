@@ -1,14 +1,17 @@
 //! The driver's objects for one model, and the calls on them. Every call makes the context current and restores what was:
 //! the host application's own use of CUDA is not disturbed.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::marker::PhantomData;
 use std::ptr;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 use super::driver::{DeviceInfo, check};
+use super::replay::{self, Action};
 use crate::dtype::DType;
 use crate::error::{Error, Result, Status};
 
@@ -18,6 +21,8 @@ pub(super) struct Context {
     pub modules: Mutex<HashMap<&'static str, Module>>,
     pub functions: RwLock<HashMap<(&'static str, Option<DType>), Function>>,
     spare: Spare,
+    /// Held for reading while work is enqueued, for writing while this stream records.
+    gate: RwLock<()>,
     handle: CUcontext,
     stream: CUstream,
 }
@@ -41,15 +46,40 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
-/// Makes a context current while it lives.
-pub(super) struct Current(());
+thread_local! {
+    /// The context that this thread has made current, and whether it holds the gate for writing.
+    static CURRENT: Cell<(*const Context, bool)> = const { Cell::new((ptr::null(), false)) };
+}
+
+/// Makes a context current while it lives, on this thread.
+pub(super) struct Current {
+    before: (*const Context, bool),
+    pushed: bool,
+    /// Stays on its thread.
+    thread: PhantomData<*const ()>,
+}
 
 impl Drop for Current {
     fn drop(&mut self) {
-        let mut popped = ptr::null_mut();
-        // SAFETY: made by `Context::enter`, which pushed; a failure leaves nothing to do.
-        let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
+        CURRENT.set(self.before);
+        if self.pushed {
+            let mut popped = ptr::null_mut();
+            // SAFETY: `Context::enter` pushed; a failure leaves nothing to do.
+            let _ = unsafe { sys::cuCtxPopCurrent_v2(&raw mut popped) };
+        }
     }
+}
+
+/// Leave to enqueue work.
+pub(super) struct Submission<'a> {
+    _gate: Option<RwLockReadGuard<'a, ()>>,
+    _current: Current,
+}
+
+/// Leave to enqueue work that nobody else has.
+pub(super) struct Exclusive<'a> {
+    _gate: RwLockWriteGuard<'a, ()>,
+    _current: Current,
 }
 
 impl Context {
@@ -63,6 +93,7 @@ impl Context {
             modules: Mutex::default(),
             functions: RwLock::default(),
             spare: Spare::default(),
+            gate: RwLock::default(),
             handle,
             stream: ptr::null_mut(),
         };
@@ -75,11 +106,32 @@ impl Context {
         Ok(context)
     }
 
-    /// Makes this context current until the result is dropped.
+    /// Makes this context current on this thread until the result is dropped.
     pub fn enter(&self) -> Result<Current> {
-        // SAFETY: the handle is retained as long as `self` lives.
-        check(unsafe { sys::cuCtxPushCurrent_v2(self.handle) }, "cuCtxPushCurrent")?;
-        Ok(Current(()))
+        let before = CURRENT.get();
+        let pushed = !ptr::eq(before.0, self);
+        if pushed {
+            // SAFETY: the handle is retained as long as `self` lives.
+            check(unsafe { sys::cuCtxPushCurrent_v2(self.handle) }, "cuCtxPushCurrent")?;
+            CURRENT.set((self, false));
+        }
+        Ok(Current { before, pushed, thread: PhantomData })
+    }
+
+    /// [`Context::enter`], and leave to enqueue work on the stream.
+    pub fn submit(&self) -> Result<Submission<'_>> {
+        let current = self.enter()?;
+        let exclusive = CURRENT.get().1;
+        let gate = (!exclusive).then(|| self.gate.read().unwrap_or_else(PoisonError::into_inner));
+        Ok(Submission { _gate: gate, _current: current })
+    }
+
+    /// Keeps all other threads from enqueuing work. Not within another [`Context::exclusive`] of this thread.
+    pub fn exclusive(&self) -> Result<Exclusive<'_>> {
+        let current = self.enter()?;
+        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        CURRENT.set((self, true));
+        Ok(Exclusive { _gate: gate, _current: current })
     }
 
     pub fn stream(&self) -> CUstream {
@@ -95,7 +147,8 @@ impl Context {
     }
 
     pub fn synchronize(&self) -> Result<()> {
-        let _current = self.enter()?;
+        replay::outside("waiting")?;
+        let _submission = self.submit()?;
         // SAFETY: the stream lives as long as `self`.
         check(unsafe { sys::cuStreamSynchronize(self.stream) }, "cuStreamSynchronize")
     }
@@ -104,8 +157,16 @@ impl Context {
     pub fn alloc(&self, bytes: usize) -> Result<Block> {
         let bytes = bytes.div_ceil(GRANULE) * GRANULE;
         if bytes == 0 {
-            return Ok(Block { start: 0, bytes });
+            return Ok(Block::default());
         }
+        if let Some(block) = replay::alloc(bytes, || self.common(bytes)) {
+            return block;
+        }
+        self.common(bytes)
+    }
+
+    /// Memory of no recording.
+    fn common(&self, bytes: usize) -> Result<Block> {
         if let Some(block) = self.spare.take(bytes) {
             return Ok(block);
         }
@@ -130,7 +191,7 @@ impl Context {
         let mut start = 0;
         // SAFETY: a context is current; the pointer is to a live integer.
         check(unsafe { sys::cuMemAlloc_v2(&raw mut start, bytes) }, "cuMemAlloc")?;
-        Ok(Block { start, bytes })
+        Ok(Block { start, bytes, recorded: false })
     }
 
     /// Gives the blocks that are kept back to the driver.
@@ -146,7 +207,9 @@ impl Context {
 
     /// Takes back memory that nothing refers to; work already enqueued may still use it.
     pub fn free(&self, block: Block) {
-        if block.bytes > 0 {
+        if block.recorded {
+            replay::freed(block);
+        } else if block.bytes > 0 {
             self.spare.put(block);
         }
     }
@@ -156,7 +219,8 @@ impl Context {
         if bytes.is_empty() {
             return Ok(());
         }
-        let _current = self.enter()?;
+        replay::outside("a copy from the host")?;
+        let _submission = self.submit()?;
         let from = bytes.as_ptr().cast::<c_void>();
         // SAFETY: the block holds at least `bytes.len()` bytes; the driver has read pageable memory when the call returns.
         check(unsafe { sys::cuMemcpyHtoDAsync_v2(to.start, from, bytes.len(), self.stream) }, "cuMemcpyHtoD")
@@ -167,7 +231,8 @@ impl Context {
         if out.is_empty() {
             return Ok(());
         }
-        let _current = self.enter()?;
+        replay::outside("a copy to the host")?;
+        let _submission = self.submit()?;
         let to = out.as_mut_ptr().cast::<c_void>();
         // SAFETY: the block holds at least `out.len()` bytes, and the stream is waited for before `out` is used.
         unsafe {
@@ -178,20 +243,20 @@ impl Context {
 
     /// Sets the first bytes of a block to zero.
     pub fn zero(&self, block: &Block, bytes: usize) -> Result<()> {
-        if bytes == 0 {
+        if bytes == 0 || replay::noted((block.start, bytes)) == Action::Skip {
             return Ok(());
         }
-        let _current = self.enter()?;
+        let _submission = self.submit()?;
         // SAFETY: the block holds at least as many bytes.
         check(unsafe { sys::cuMemsetD8Async(block.start, 0, bytes, self.stream) }, "cuMemsetD8")
     }
 
     /// Copies the first bytes of one block to another; both hold as many.
     pub fn copy(&self, from: &Block, to: &Block, bytes: usize) -> Result<()> {
-        if bytes == 0 {
+        if bytes == 0 || replay::noted((from.start, to.start, bytes)) == Action::Skip {
             return Ok(());
         }
-        let _current = self.enter()?;
+        let _submission = self.submit()?;
         // SAFETY: both blocks hold at least as many bytes, and blocks do not overlap.
         check(unsafe { sys::cuMemcpyDtoDAsync_v2(to.start, from.start, bytes, self.stream) }, "cuMemcpyDtoD")
     }
@@ -221,9 +286,12 @@ impl Drop for Context {
 const GRANULE: usize = 256;
 
 /// Memory of the device.
+#[derive(Default)]
 pub(super) struct Block {
     pub start: CUdeviceptr,
     pub bytes: usize,
+    /// Belongs to a graph, or to the recording of one.
+    pub recorded: bool,
 }
 
 /// Freed blocks, kept for the next allocation: the driver's own take microseconds and wait.

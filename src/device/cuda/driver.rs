@@ -19,7 +19,6 @@ const LIBRARY_VARIABLE: &str = "CLOZE_CUDA_LIBRARY";
 
 /// Every function of the driver that this crate calls: a missing one would end the process inside `cudarc`.
 const FUNCTIONS: [&str; 36] = [
-    "cuCtxGetDevice",
     "cuCtxPopCurrent_v2",
     "cuCtxPushCurrent_v2",
     "cuDeviceGet",
@@ -53,6 +52,7 @@ const FUNCTIONS: [&str; 36] = [
     "cuModuleUnload",
     "cuStreamBeginCapture_v2",
     "cuStreamCreate",
+    "cuStreamDestroy_v2",
     "cuStreamEndCapture",
     "cuStreamSynchronize",
 ];

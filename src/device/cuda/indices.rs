@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cudarc::driver::sys::CUdeviceptr;
 
 use super::context::{Block, Context};
+use super::replay;
 use crate::error::{Error, Result};
 
 /// 32-bit numbers in a GPU's memory.
@@ -36,8 +37,7 @@ impl Indices {
 
 impl Drop for Indices {
     fn drop(&mut self) {
-        let block = std::mem::replace(&mut self.block, Block { start: 0, bytes: 0 });
-        self.context.free(block);
+        self.context.free(std::mem::take(&mut self.block));
     }
 }
 
@@ -50,6 +50,13 @@ const KEPT: usize = 32;
 
 impl Latest {
     pub fn get(&self, context: &Arc<Context>, values: &[usize]) -> Result<Arc<Indices>> {
+        let context_of = || Arc::clone(context);
+        if replay::active() {
+            let host = narrowed(values)?;
+            if let Some(block) = replay::slot(&host) {
+                return Ok(Arc::new(Indices { block: block?, host, context: context_of() }));
+            }
+        }
         let mut hasher = DefaultHasher::new();
         values.hash(&mut hasher);
         let hash = hasher.finish();
@@ -60,18 +67,20 @@ impl Latest {
         if let Some((_, found)) = kept.iter().find(|(h, indices)| *h == hash && same(indices)) {
             return Ok(Arc::clone(found));
         }
-        let host = values
-            .iter()
-            .map(|&value| u32::try_from(value).map_err(|_| Error::internal(format!("index {value} for 32 bits"))))
-            .collect::<Result<Vec<u32>>>()?;
+        let host = narrowed(values)?;
         let block = context.alloc(host.len() * size_of::<u32>())?;
         let bytes: Vec<u8> = host.iter().flat_map(|value| value.to_le_bytes()).collect();
         context.write(&block, &bytes)?;
-        let indices = Arc::new(Indices { block, host, context: Arc::clone(context) });
+        let indices = Arc::new(Indices { block, host, context: context_of() });
         kept.push_back((hash, Arc::clone(&indices)));
         if kept.len() > KEPT {
             kept.pop_front();
         }
         Ok(indices)
     }
+}
+
+fn narrowed(values: &[usize]) -> Result<Vec<u32>> {
+    let narrow = |&value| u32::try_from(value).map_err(|_| Error::internal(format!("index {value} for 32 bits")));
+    values.iter().map(narrow).collect()
 }

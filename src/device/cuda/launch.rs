@@ -8,12 +8,13 @@ use super::buffer::CudaBuffer;
 use super::driver::check;
 use super::indices::Indices;
 use super::kernels::Kernel;
+use super::replay::{self, Action};
 use super::Cuda;
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 
 /// Blocks of threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Grid {
     /// Blocks in x, y and z.
     pub blocks: [usize; 3],
@@ -136,12 +137,16 @@ impl Cuda {
             let message = format!("kernel {}: blocks {:?}, or a size, beyond its range", kernel.name, grid.blocks);
             return Err(Error::input(message));
         }
+        let arguments = &args.values[..args.count];
+        if replay::noted((kernel.name, kernel.dtype, grid, arguments)) == Action::Skip {
+            return Ok(());
+        }
         let mut pointers = [std::ptr::null_mut::<c_void>(); Args::MOST];
         for (pointer, value) in pointers.iter_mut().zip(&args.values) {
             *pointer = std::ptr::from_ref(value).cast_mut().cast();
         }
         let function = self.context.function(kernel, grid.shared)?;
-        let _current = self.context.enter()?;
+        let _submission = self.context.submit()?;
         // SAFETY: the function belongs to the current context, each pointer is to eight live bytes that hold the
         // parameter's value, and what the kernel does with them is the caller's promise.
         let result = unsafe {

@@ -9,6 +9,7 @@ mod driver;
 mod indices;
 mod kernels;
 mod launch;
+mod replay;
 
 use std::sync::Arc;
 
@@ -24,12 +25,14 @@ use crate::error::{Error, Result};
 use crate::pool::Cancel;
 use context::Context;
 use indices::Latest;
+use replay::Graphs;
 
 /// A CUDA GPU as one model uses it: a stream, kernels, and the type that hidden states have.
 #[derive(Clone)]
 pub struct Cuda {
     context: Arc<Context>,
     latest: Arc<Latest>,
+    graphs: Arc<Graphs>,
     working: DType,
     cancel: Option<Cancel>,
 }
@@ -40,7 +43,7 @@ impl Cuda {
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
     pub fn new(ordinal: usize, working: DType) -> Result<Self> {
         let info = driver::usable(ordinal)?;
-        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), working, cancel: None })
+        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), graphs: Arc::default(), working, cancel: None })
     }
 
     /// The same device, for a call that stops once `cancel` is set.
@@ -128,6 +131,21 @@ impl Device for Cuda {
         }
         to.forget_converted();
         self.context.copy(&from.block, &to.block, len * from.dtype().size())
+    }
+
+    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        // Where that fails, so does the first call of the work, which can tell.
+        let _current = self.context.enter();
+        work()
+    }
+
+    fn repeated<R>(
+        &self,
+        key: &[usize],
+        mut work: impl FnMut() -> Result<R>,
+        keep: impl Fn(&R) -> Result<R>,
+    ) -> Result<R> {
+        self.graphs.run(&self.context, key, &mut work, keep)
     }
 
     fn len<E: Scalar>(buffer: &CudaBuffer<E>) -> usize {
