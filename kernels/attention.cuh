@@ -24,8 +24,8 @@ struct Piece {
     u32 start;
 };
 
-INLINE Piece piece_of(const u32 *pieces) {
-    const u32 *p = pieces + 5 * (u64)blockIdx.x;
+INLINE Piece piece_at(const u32 *pieces, u32 index) {
+    const u32 *p = pieces + 5 * (u64)index;
     Piece piece;
     piece.first_key = p[0];
     piece.end_key = p[1];
@@ -34,6 +34,7 @@ INLINE Piece piece_of(const u32 *pieces) {
     piece.start = p[4];
     return piece;
 }
+INLINE Piece piece_of(const u32 *pieces) { return piece_at(pieces, blockIdx.x); }
 
 // The token row of a query. `rows` is null where queries are all token rows.
 INLINE u32 token_row(const u32 *rows, u32 query) { return rows ? rows[query] : query; }

@@ -215,11 +215,12 @@ INLINE void backward_key(const T *query, u32 query_stride, const T *key, u32 key
 #pragma unroll
                         for (int h = 0; h < 2; h++) {
                             const int i = 2 * h + c;
-                            f32 weight = exp2_fast(fmaf(weights[n][i], factor, -shift)), slope = slopes[n][i];
-                            if (g + 8 * h > last) weight = 0.0f;
-                            bool stays = !draw.threshold || masks[i] >> (step / 2 + 4 * n) & 1;
-                            slopes[n][i] = weight * ((stays ? slope * draw.scale : 0.0f) - d);
-                            weights[n][i] = stays ? weight : 0.0f;
+                            const f32 weight = exp2_fast(fmaf(weights[n][i], factor, -shift));
+                            const bool seen = g + 8 * h <= last;
+                            const bool stays = !draw.threshold || masks[i] >> (step / 2 + 4 * n) & 1;
+                            const f32 slope = weight * ((stays ? slopes[n][i] * draw.scale : 0.0f) - d);
+                            slopes[n][i] = seen ? slope : 0.0f;
+                            weights[n][i] = seen && stays ? weight : 0.0f;
                         }
                     }
                 onto_columns<T, D, STEP / 8>(sums_value, weights, tiles.dy[stage], step);
