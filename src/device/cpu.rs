@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Device, Mapped};
-use crate::dtype::Element;
+use crate::dtype::{Element, Scalar};
 use crate::error::{Error, Result, Status};
 use crate::pool::{Cancel, Pool};
 use crate::simd::Isa;
@@ -58,9 +58,10 @@ impl Cpu {
 }
 
 impl Device for Cpu {
-    type Buffer<E: Element> = CpuBuffer<E>;
+    type Activation = f32;
+    type Buffer<E: Scalar> = CpuBuffer<E>;
 
-    fn alloc<E: Element>(&self, len: usize) -> Result<CpuBuffer<E>> {
+    fn alloc<E: Scalar>(&self, len: usize) -> Result<CpuBuffer<E>> {
         let block = match self.spare.take(len * size_of::<E>()) {
             Some(block) => block,
             None => Block::new(len * size_of::<E>())?,
@@ -102,7 +103,15 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn clear<E: Element>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
+    fn upload_activations(&self, values: &[f32]) -> Result<CpuBuffer<f32>> {
+        self.upload(values)
+    }
+
+    fn download_activations(&self, buffer: &CpuBuffer<f32>, out: &mut [f32]) -> Result<()> {
+        self.download(buffer, out)
+    }
+
+    fn clear<E: Scalar>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
         let values = buffer.as_mut_slice()?;
         let len = values.len();
         let target = Target(values.as_mut_ptr());
@@ -113,7 +122,7 @@ impl Device for Cpu {
         })
     }
 
-    fn copy<E: Element>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
+    fn copy<E: Scalar>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
         let (from, to) = (from.as_slice(), to.as_mut_slice()?);
         if from.len() < len || to.len() < len {
             return Err(Error::internal(format!("{len} elements to copy from {} to {}", from.len(), to.len())));
@@ -130,7 +139,15 @@ impl Device for Cpu {
         self.pool.install(work)
     }
 
-    fn len<E: Element>(buffer: &CpuBuffer<E>) -> usize {
+    fn pass_tokens(&self) -> usize {
+        2048 // their hidden states stay in the second cache, and all threads have work
+    }
+
+    fn logits_bytes(&self) -> usize {
+        8 << 20 // stay in the last cache
+    }
+
+    fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {
         buffer.len
     }
 }
@@ -143,9 +160,9 @@ struct Target<E>(*mut E);
 
 // SAFETY: the pointer comes from an exclusive borrow, elements may be sent, and every access is `unsafe` with the duty to
 // keep parts disjoint.
-unsafe impl<E: Element> Sync for Target<E> {}
+unsafe impl<E: Scalar> Sync for Target<E> {}
 
-impl<E: Element> Target<E> {
+impl<E: Scalar> Target<E> {
     /// `len` elements from `first` on.
     ///
     /// # Safety
@@ -158,7 +175,7 @@ impl<E: Element> Target<E> {
 }
 
 /// Elements in main memory: owned, or read in place from a mapping and copied when first written.
-pub struct CpuBuffer<E: Element> {
+pub struct CpuBuffer<E: Scalar> {
     storage: Storage,
     len: usize,
     element: PhantomData<E>,
@@ -169,7 +186,7 @@ enum Storage {
     Mapped(Mapped),
 }
 
-impl<E: Element> CpuBuffer<E> {
+impl<E: Scalar> CpuBuffer<E> {
     /// The elements.
     pub fn as_slice(&self) -> &[E] {
         let start = match &self.storage {
@@ -200,7 +217,7 @@ impl<E: Element> CpuBuffer<E> {
     }
 }
 
-impl<E: Element> Drop for CpuBuffer<E> {
+impl<E: Scalar> Drop for CpuBuffer<E> {
     fn drop(&mut self) {
         if let Storage::Owned { block, spare } = &mut self.storage {
             spare.put(std::mem::replace(block, Block::EMPTY));

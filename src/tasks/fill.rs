@@ -81,7 +81,7 @@ fn candidates<D: Ops>(
         softmax::log_sum_exp(device, logits, &mut totals)?;
         let totals = totals.to_host(device)?;
         finite("masked-LM output", &totals)?;
-        let values = logits.to_host(device)?;
+        let values = logits.to_values(device)?;
         for (row, total) in values.chunks_exact(logits.cols()).zip(totals) {
             answers.push(best(row, total, words, top_k));
         }

@@ -225,7 +225,7 @@ fn predict<D: Ops>(device: &D, bert: &Bert<D>, cache: &mut Cache<D>, parts: &[Pa
     vocabulary(device, bert, &hidden, |_, logits| {
         softmax::log_sum_exp(device, logits, &mut sums)?;
         totals.extend(sums.to_host(device)?);
-        values.extend(logits.to_host(device)?);
+        values.extend(logits.to_values(device)?);
         Ok(())
     })?;
     finite("language-model output", &totals)?;

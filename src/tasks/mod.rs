@@ -26,7 +26,7 @@ use std::ops::Range;
 
 use crate::batch::Tokens;
 use crate::bert::Bert;
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result, Status};
 use crate::ops::{Ops, gather};
 
@@ -79,8 +79,8 @@ fn in_chunks<D: Device, R: Send>(
 fn vocabulary<D: Ops>(
     device: &D,
     bert: &Bert<D>,
-    hidden: &Tensor<D>,
-    mut see: impl FnMut(usize, &Tensor<D>) -> Result<()>,
+    hidden: &Hidden<D>,
+    mut see: impl FnMut(usize, &Hidden<D>) -> Result<()>,
 ) -> Result<()> {
     let mut logits = Tensor::new(device, 0, 0)?;
     if hidden.rows() <= CHUNK_LOGITS {
