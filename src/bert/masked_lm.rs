@@ -86,15 +86,12 @@ impl<D: Ops> MaskedLm<D> {
     }
 }
 
-/// Bytes of the logits of one chunk; their gradient takes as many again.
-const CHUNK: usize = 8 << 20;
-
 /// Rows of a chunk, however large the vocabulary: with fewer, fetching the decoder costs more than multiplying by it.
 const FEWEST: usize = 32;
 
-/// Most rows whose logits exist at once in training.
-pub fn chunk_rows(vocabulary: usize) -> usize {
-    (CHUNK / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
+/// Most rows whose logits exist at once in training, where those take `bytes`.
+pub fn chunk_rows(vocabulary: usize, bytes: usize) -> usize {
+    (bytes / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
 }
 
 /// `0..rows` in chunks of nearly equal size, of `most` rows at most.
@@ -166,7 +163,8 @@ impl<D: Ops> Bert<D> {
         words: &[i32],
         learn: Option<(f32, &mut Gradients<D>)>,
     ) -> Result<(Outcome, Option<Hidden<D>>)> {
-        self.masked_lm_loss_by(device, hidden, words, learn, chunk_rows(self.config.vocabulary))
+        let most = chunk_rows(self.config.vocabulary, device.portions().pass_logits);
+        self.masked_lm_loss_by(device, hidden, words, learn, most)
     }
 
     /// [`Bert::masked_lm_loss`] in chunks of `most` rows at most.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Device, Mapped};
+use super::{Device, Mapped, Portions};
 use crate::dtype::{Element, Scalar};
 use crate::error::{Error, Result, Status};
 use crate::pool::{Cancel, Pool};
@@ -21,6 +21,17 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Enough tokens to keep every thread busy and the traffic of weights small, few enough that activations stay tens of
+    /// megabytes (a BERT-base layer holds 8 H + F values a token at its widest); 128 rows of logits are 15 MiB for 30,522
+    /// words.
+    pub const PORTIONS: Portions = Portions {
+        answer_tokens: 2048,
+        answer_logits: 128,
+        pass_bytes: 96 << 20,
+        pass_tokens: (512, 2048),
+        pass_logits: 8 << 20,
+    };
+
     /// A CPU of `threads` threads (0: all) with the best instruction set, or the one that `CLOZE_ISA` names.
     pub fn new(threads: usize) -> Result<Self> {
         Self::with_isa(threads, Isa::detect()?)
@@ -139,12 +150,8 @@ impl Device for Cpu {
         self.pool.install(work)
     }
 
-    fn pass_tokens(&self) -> usize {
-        2048 // their hidden states stay in the second cache, and all threads have work
-    }
-
-    fn logits_bytes(&self) -> usize {
-        8 << 20 // stay in the last cache
+    fn portions(&self) -> Portions {
+        Self::PORTIONS
     }
 
     fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {

@@ -49,62 +49,11 @@ impl fmt::Debug for Mapped {
     }
 }
 
-/// A compute device. Clones share the device; a call may narrow its clone (see [`Cpu::cancelled_by`]).
-pub trait Device: Clone + Send + Sync + 'static {
-    /// What hidden states consist of. Parameters, their gradients and statistics are f32 on every device.
-    type Activation: Scalar;
-
-    /// Elements in this device's memory.
-    type Buffer<E: Scalar>: Send + Sync;
-
-    /// New memory of `len` elements whose contents are unspecified but initialised.
-    fn alloc<E: Scalar>(&self, len: usize) -> Result<Self::Buffer<E>>;
-
-    /// Memory that holds a stored tensor: the mapping itself where the device can read it, else a copy.
-    /// `stored` holds a whole number of little-endian `E`.
-    fn adopt<E: Element>(&self, stored: &Mapped) -> Result<Self::Buffer<E>>;
-
-    /// New memory holding `values`.
-    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>>;
-
-    /// Copies the first `out.len()` elements to the host, after all work that writes them.
-    fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
-
-    /// New memory of hidden states, from `values` on the host.
-    fn upload_activations(&self, values: &[f32]) -> Result<Self::Buffer<Self::Activation>>;
-
-    /// Copies the first `out.len()` numbers of hidden states to the host, after all work that writes them.
-    fn download_activations(&self, buffer: &Self::Buffer<Self::Activation>, out: &mut [f32]) -> Result<()>;
-
-    /// Sets every element to zero.
-    fn clear<E: Scalar>(&self, buffer: &mut Self::Buffer<E>) -> Result<()>;
-
-    /// Copies the first `len` elements of one buffer to another; both hold as many.
-    fn copy<E: Scalar>(&self, from: &Self::Buffer<E>, to: &mut Self::Buffer<E>, len: usize) -> Result<()>;
-
-    /// Runs a piece of work made of many operations where they start fastest: on the CPU, on a worker thread.
-    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        work()
-    }
-
-    /// Runs work that comes again and again in the same shapes, `key`. A device may record it and play the record: `work`
-    /// has to do the same operations whenever shapes and parameters are the same, and neither brings host values nor waits
-    /// for any. `keep` copies the result, which lies in memory of the record, to where it stays.
-    fn repeated<R>(
-        &self,
-        key: &[usize],
-        mut work: impl FnMut() -> Result<R>,
-        keep: impl Fn(&R) -> Result<R>,
-    ) -> Result<R> {
-        let _ = (key, keep);
-        work()
-    }
-
-    /// Most tokens that answering takes at a time.
-    fn pass_tokens(&self) -> usize;
-
-    /// Bytes of the vocabulary's logits that exist at once in training.
-    fn logits_bytes(&self) -> usize;
+/// How much work a device is given at a time: enough to be fast, and no more memory than that takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Portions {
+    /// How much work it is given at a time.
+    fn portions(&self) -> Portions;
 
     /// Number of elements in `buffer`.
     fn len<E: Scalar>(buffer: &Self::Buffer<E>) -> usize;

@@ -3,6 +3,7 @@
 use super::answers::{causal, not_causal};
 use super::{Model, Run, Task};
 use crate::bert::{Config, Direction, HeadPart, Keep, Scope};
+use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::train::encode::{self, IGNORED, Item, ItemTarget};
 use crate::train::examples::{Dataset, Target};
@@ -278,7 +279,7 @@ impl Model {
         let device = inner.device.cancelled_by(run.cancel);
         let labels = self.labels_for(objective)?;
         let encoding = Encoding::new(self, objective, labels, max_tokens)?;
-        let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
+        let passes = Passes { tokens: device.portions().answer_tokens, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
         let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
@@ -334,6 +335,5 @@ impl Model {
     }
 }
 
-/// Most tokens and examples that are evaluated between two reports of progress.
-const EVALUATED_TOKENS: usize = 2048;
+/// Most examples that are evaluated between two reports of progress.
 const EVALUATED_EXAMPLES: usize = 256;

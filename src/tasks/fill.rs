@@ -51,7 +51,7 @@ pub fn fill<D: Ops, P: AsRef<[usize]> + Sync>(
         return Err(Error::input(format!("token id {id} in a vocabulary of {vocabulary}")));
     }
     let mut answers = Vec::with_capacity(inputs.len());
-    for run in chunks(inputs.iter().map(|t| t.ids.len())) {
+    for run in chunks(inputs.iter().map(|t| t.ids.len()), device.portions().answer_tokens) {
         let places = &places[run.clone()];
         let batch = Batch::of(&inputs[run])?;
         let rows = Selection::positions(&batch, places)?;

@@ -20,7 +20,7 @@ use super::heads::NamedHead;
 use super::{Cancel, Model, Run, adapters, evaluate};
 use crate::bert::HeadPart;
 use crate::bert::peft::LoraConfig;
-use crate::device::Cpu;
+use crate::device::{Cpu, Device};
 use crate::error::{Error, Result};
 use crate::train::encode::Item;
 use crate::train::examples::Dataset;
@@ -95,12 +95,13 @@ impl Trainer {
             _ => None,
         };
         let parameters = bert.numbers(&scope)?;
+        let portions = inner.device.portions();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
-        memory::plan(bert.config(), &load, options.memory)?;
+        memory::plan(bert.config(), &load, &portions, options.memory)?;
         // until examples have been seen: as the longest that there may be would have it
         let longest = inner.max_tokens;
         let load = Load { longest, batch: longest.saturating_mul(options.batch_size), ..load };
-        let passes = memory::plan(bert.config(), &load, 0)?.passes;
+        let passes = memory::plan(bert.config(), &load, &portions, 0)?.passes;
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
@@ -269,7 +270,7 @@ impl Trainer {
     /// What training takes in memory, beside the mapped weights, with passes as the last call cut them.
     pub fn memory(&self) -> Need {
         let load = self.load(1, 1);
-        memory::need(self.learner.bert().config(), &load, self.learner.passes())
+        memory::need(self.learner.bert().config(), &load, &self.model.inner.device.portions(), self.learner.passes())
     }
 
     fn load(&self, longest: usize, batch: usize) -> Load {
@@ -288,7 +289,8 @@ impl Trainer {
     fn fit_pass(&mut self, longest: usize, batch: usize) -> Result<()> {
         let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
         let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
-        let need = memory::plan(self.learner.bert().config(), &load, self.options.memory)?;
+        let portions = self.model.inner.device.portions();
+        let need = memory::plan(self.learner.bert().config(), &load, &portions, self.options.memory)?;
         self.learner.set_passes(need.passes);
         Ok(())
     }
