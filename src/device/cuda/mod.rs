@@ -19,7 +19,7 @@ pub use indices::Indices;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
-use super::{Device, Mapped};
+use super::{Device, Mapped, Portions};
 use crate::dtype::{DType, Element, Scalar, Working};
 use crate::error::{Error, Result};
 use crate::pool::Cancel;
@@ -131,6 +131,17 @@ impl Device for Cuda {
         }
         to.forget_converted();
         self.context.copy(&from.block, &to.block, len * from.dtype().size())
+    }
+
+    fn portions(&self) -> Portions {
+        // A kernel of fewer rows leaves processors idle; memory is what a desktop card has to spare.
+        Portions {
+            answer_tokens: 32_768,
+            answer_logits: 1024,
+            pass_bytes: 8 << 30,
+            pass_tokens: (4096, 32_768),
+            pass_logits: 256 << 20,
+        }
     }
 
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
