@@ -5,6 +5,7 @@
 
 mod buffer;
 mod context;
+mod convert;
 mod driver;
 mod indices;
 mod kernels;
@@ -43,7 +44,13 @@ impl Cuda {
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
     pub fn new(ordinal: usize, working: DType) -> Result<Self> {
         let info = driver::usable(ordinal)?;
-        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), graphs: Arc::default(), working, cancel: None })
+        Ok(Self {
+            context: Arc::new(Context::new(info)?),
+            latest: Arc::default(),
+            graphs: Arc::default(),
+            working,
+            cancel: None,
+        })
     }
 
     /// The same device, for a call that stops once `cancel` is set.
