@@ -45,15 +45,15 @@ template <class T> INLINE void column_sums(const T *x, u32 rows, u32 columns, u3
     }
 FOR_TYPES(COLUMN_SUMS)
 
-// to[i] += Σ parts[z, i], z = 0 … count − 1, where `to` are up to three arrays of n0, n1, n2 numbers one after another; null
-// where the sums are not wanted.
-KERNEL(add_parts, 256, 4)(const f32 *parts, u32 count, f32 *to0, f32 *to1, f32 *to2, u64 n0, u64 n1, u64 n2) {
-    const u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x, all = n0 + n1 + n2;
-    if (at >= all) return;
+// to[i] += Σ parts[z · stride + i], z = 0 … count − 1, where `to` are up to three arrays of n0, n1, n2 numbers one after
+// another; null where the sums are not wanted.
+KERNEL(add_parts, 256, 4)(const f32 *parts, u64 stride, u32 count, f32 *to0, f32 *to1, f32 *to2, u64 n0, u64 n1, u64 n2) {
+    const u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
+    if (at >= n0 + n1 + n2) return;
     f32 *to = at < n0 ? to0 : at < n0 + n1 ? to1 : to2;
     if (!to) return;
     f32 sum = parts[at];
 #pragma unroll 4
-    for (u32 z = 1; z < count; z++) sum += parts[z * all + at];
+    for (u32 z = 1; z < count; z++) sum += parts[z * stride + at];
     to[at < n0 ? at : at < n0 + n1 ? at - n0 : at - n0 - n1] += sum;
 }

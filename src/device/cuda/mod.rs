@@ -5,6 +5,7 @@
 
 mod buffer;
 mod context;
+mod convert;
 mod driver;
 mod indices;
 mod kernels;
@@ -38,15 +39,6 @@ pub struct Cuda {
 }
 
 impl Cuda {
-    /// Enough that every processor has a tile of each product, and starting a kernel costs little beside its work.
-    pub const PORTIONS: Portions = Portions {
-        answer_tokens: 32 << 10,
-        answer_logits: 4096,
-        pass_bytes: 2 << 30,
-        pass_tokens: (1024, 32 << 10),
-        pass_logits: 512 << 20,
-    };
-
     /// The device with number `ordinal`, computing hidden states in `working`.
     ///
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
@@ -202,10 +194,6 @@ impl Device for Cuda {
         keep: impl Fn(&R) -> Result<R>,
     ) -> Result<R> {
         self.graphs.run(&self.context, key, &mut work, keep)
-    }
-
-    fn portions(&self) -> Portions {
-        Self::PORTIONS
     }
 
     fn len<E: Scalar>(buffer: &CudaBuffer<E>) -> usize {
