@@ -19,8 +19,8 @@ pub use indices::Indices;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
-use super::{Device, Mapped};
-use crate::dtype::{DType, Element, Scalar, Working};
+use super::{Device, Mapped, Portions};
+use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
 use crate::error::{Error, Result};
 use crate::pool::Cancel;
 use context::Context;
@@ -38,12 +38,27 @@ pub struct Cuda {
 }
 
 impl Cuda {
+    /// Enough that every processor has a tile of each product, and starting a kernel costs little beside its work.
+    pub const PORTIONS: Portions = Portions {
+        answer_tokens: 32 << 10,
+        answer_logits: 4096,
+        pass_bytes: 2 << 30,
+        pass_tokens: (1024, 32 << 10),
+        pass_logits: 512 << 20,
+    };
+
     /// The device with number `ordinal`, computing hidden states in `working`.
     ///
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
     pub fn new(ordinal: usize, working: DType) -> Result<Self> {
         let info = driver::usable(ordinal)?;
-        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), graphs: Arc::default(), working, cancel: None })
+        Ok(Self {
+            context: Arc::new(Context::new(info)?),
+            latest: Arc::default(),
+            graphs: Arc::default(),
+            working,
+            cancel: None,
+        })
     }
 
     /// The same device, for a call that stops once `cancel` is set.
@@ -114,6 +129,36 @@ impl Device for Cuda {
         self.context.read(&buffer.block, bytes_of_mut(out))
     }
 
+    fn upload_activations(&self, values: &[f32]) -> Result<CudaBuffer<Working>> {
+        let buffer = self.alloc(values.len())?;
+        let bytes: Vec<u8> = match self.working {
+            DType::F32 => bytes_of(values).to_vec(),
+            DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        };
+        self.context.write(&buffer.block, &bytes)?;
+        Ok(buffer)
+    }
+
+    fn download_activations(&self, buffer: &CudaBuffer<Working>, out: &mut [f32]) -> Result<()> {
+        if buffer.len < out.len() {
+            return Err(Error::internal(format!("{} numbers wanted of a buffer of {}", out.len(), buffer.len)));
+        }
+        if buffer.dtype() == DType::F32 {
+            return self.context.read(&buffer.block, bytes_of_mut(out));
+        }
+        let mut halves = vec![0u16; out.len()];
+        // SAFETY: sixteen bits are two bytes without padding, every pattern of which is a number.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(halves.as_mut_ptr().cast::<u8>(), 2 * halves.len()) };
+        self.context.read(&buffer.block, bytes)?;
+        let widen = |bits: u16| match buffer.dtype() {
+            DType::Bf16 => bf16::from_bits(bits).to_f32(),
+            _ => f16::from_bits(bits).to_f32(),
+        };
+        out.iter_mut().zip(halves).for_each(|(out, bits)| *out = widen(bits));
+        Ok(())
+    }
+
     fn clear<E: Scalar>(&self, buffer: &mut CudaBuffer<E>) -> Result<()> {
         buffer.forget_converted();
         self.context.zero(&buffer.block, buffer.bytes())
@@ -146,6 +191,10 @@ impl Device for Cuda {
         keep: impl Fn(&R) -> Result<R>,
     ) -> Result<R> {
         self.graphs.run(&self.context, key, &mut work, keep)
+    }
+
+    fn portions(&self) -> Portions {
+        Self::PORTIONS
     }
 
     fn len<E: Scalar>(buffer: &CudaBuffer<E>) -> usize {
