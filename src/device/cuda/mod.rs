@@ -20,7 +20,7 @@ pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
 use super::{Device, Mapped, Portions};
-use crate::dtype::{DType, Element, Scalar, Working};
+use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
 use crate::error::{Error, Result};
 use crate::pool::Cancel;
 use context::Context;
@@ -43,7 +43,13 @@ impl Cuda {
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
     pub fn new(ordinal: usize, working: DType) -> Result<Self> {
         let info = driver::usable(ordinal)?;
-        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), graphs: Arc::default(), working, cancel: None })
+        Ok(Self {
+            context: Arc::new(Context::new(info)?),
+            latest: Arc::default(),
+            graphs: Arc::default(),
+            working,
+            cancel: None,
+        })
     }
 
     /// The same device, for a call that stops once `cancel` is set.
@@ -112,6 +118,36 @@ impl Device for Cuda {
             return Err(Error::internal(format!("{} elements wanted of a buffer of {}", out.len(), buffer.len)));
         }
         self.context.read(&buffer.block, bytes_of_mut(out))
+    }
+
+    fn upload_activations(&self, values: &[f32]) -> Result<CudaBuffer<Working>> {
+        let buffer = self.alloc(values.len())?;
+        let bytes: Vec<u8> = match self.working {
+            DType::F32 => bytes_of(values).to_vec(),
+            DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        };
+        self.context.write(&buffer.block, &bytes)?;
+        Ok(buffer)
+    }
+
+    fn download_activations(&self, buffer: &CudaBuffer<Working>, out: &mut [f32]) -> Result<()> {
+        if buffer.len < out.len() {
+            return Err(Error::internal(format!("{} numbers wanted of a buffer of {}", out.len(), buffer.len)));
+        }
+        if buffer.dtype() == DType::F32 {
+            return self.context.read(&buffer.block, bytes_of_mut(out));
+        }
+        let mut halves = vec![0u16; out.len()];
+        // SAFETY: sixteen bits are two bytes without padding, every pattern of which is a number.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(halves.as_mut_ptr().cast::<u8>(), 2 * halves.len()) };
+        self.context.read(&buffer.block, bytes)?;
+        let widen = |bits: u16| match buffer.dtype() {
+            DType::Bf16 => bf16::from_bits(bits).to_f32(),
+            _ => f16::from_bits(bits).to_f32(),
+        };
+        out.iter_mut().zip(halves).for_each(|(out, bits)| *out = widen(bits));
+        Ok(())
     }
 
     fn clear<E: Scalar>(&self, buffer: &mut CudaBuffer<E>) -> Result<()> {
