@@ -94,6 +94,13 @@ INLINE f32 exp2_fast(f32 x) {
 INLINE f32 to_f32(f16 x) { return emulation::f16_to_f32(x.bits); }
 INLINE f16 to_f16(f32 x) { return f16{emulation::f32_to_f16(x)}; }
 
+// cvt.rn.bf16x2.f32 and its like: the nearest two T, the first in the lower half.
+template <class T> INLINE u32 pack(f32 low, f32 high) {
+    static_assert(std::is_same_v<T, bf16> || std::is_same_v<T, f16>);
+    u16 (*convert)(f32) = std::is_same_v<T, bf16> ? emulation::f32_to_bf16 : emulation::f32_to_f16;
+    return (u32)convert(low) | (u32)convert(high) << 16;
+}
+
 INLINE u32 shared_address(const void *p) { return emulation::shared_address(p); }
 
 INLINE void copy_async_16(void *shared, const void *global, bool there) {
