@@ -22,7 +22,7 @@ pub use launch::{Args, Grid};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
 use context::Context;
 use indices::Latest;
@@ -95,7 +95,14 @@ impl Device for Cuda {
     type Buffer<E: Scalar> = CudaBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CudaBuffer<E>> {
-        CudaBuffer::new(&self.context, len, E::dtype(self.working))
+        let new = || CudaBuffer::new(&self.context, len, E::dtype(self.working));
+        new().or_else(|error| {
+            if error.status() != Status::OutOfMemory {
+                return Err(error);
+            }
+            self.graphs.clear();
+            new()
+        })
     }
 
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CudaBuffer<E>> {
