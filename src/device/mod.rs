@@ -6,6 +6,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -61,11 +62,26 @@ pub trait Device: Clone + Send + Sync + 'static {
     /// `stored` holds a whole number of little-endian `E`.
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<Self::Buffer<E>>;
 
+    /// Makes `values` the first elements of a buffer that holds at least as many.
+    fn write<E: Element>(&self, values: &[E], buffer: &mut Self::Buffer<E>) -> Result<()>;
+
     /// New memory holding `values`.
-    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>>;
+    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>> {
+        let mut buffer = self.alloc(values.len())?;
+        self.write(values, &mut buffer)?;
+        Ok(buffer)
+    }
 
     /// Copies the first `out.len()` elements to the host, after all work that writes them.
     fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
+
+    /// The first `len` elements as the host reads them, after all work that writes them: in place where the device shares
+    /// its memory, else a copy.
+    fn host<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>, len: usize) -> Result<Cow<'a, [E]>> {
+        let mut copy = vec![E::default(); len];
+        self.download(buffer, &mut copy)?;
+        Ok(Cow::Owned(copy))
+    }
 
     /// Sets every element to zero.
     fn clear<E: Element>(&self, buffer: &mut Self::Buffer<E>) -> Result<()>;
@@ -154,6 +170,15 @@ impl<D: Device, E: Element> Tensor<D, E> {
         device.copy(&other.buffer, &mut self.buffer, other.rows * other.cols)
     }
 
+    /// Takes `values`, as many as it has.
+    pub fn set(&mut self, device: &D, values: &[E]) -> Result<()> {
+        if values.len() != self.rows * self.cols {
+            let (given, rows, cols) = (values.len(), self.rows, self.cols);
+            return Err(Error::internal(format!("{given} elements for a matrix of {rows} x {cols}")));
+        }
+        device.write(values, &mut self.buffer)
+    }
+
     /// A copy in memory of its own.
     pub fn duplicate(&self, device: &D) -> Result<Self> {
         let mut copy = Self::new(device, self.rows, self.cols)?;
@@ -184,6 +209,11 @@ impl<D: Device, E: Element> Tensor<D, E> {
     /// The memory, to write.
     pub fn buffer_mut(&mut self) -> &mut D::Buffer<E> {
         &mut self.buffer
+    }
+
+    /// The matrix as the host reads it: in place where the device shares its memory, else a copy.
+    pub fn host(&self, device: &D) -> Result<Cow<'_, [E]>> {
+        device.host(&self.buffer, self.rows * self.cols)
     }
 
     /// Copies the matrix to the host.

@@ -43,7 +43,13 @@ impl Cuda {
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
     pub fn new(ordinal: usize, working: DType) -> Result<Self> {
         let info = driver::usable(ordinal)?;
-        Ok(Self { context: Arc::new(Context::new(info)?), latest: Arc::default(), graphs: Arc::default(), working, cancel: None })
+        Ok(Self {
+            context: Arc::new(Context::new(info)?),
+            latest: Arc::default(),
+            graphs: Arc::default(),
+            working,
+            cancel: None,
+        })
     }
 
     /// The same device, for a call that stops once `cancel` is set.
@@ -101,10 +107,12 @@ impl Device for Cuda {
         Ok(buffer)
     }
 
-    fn upload<E: Element>(&self, values: &[E]) -> Result<CudaBuffer<E>> {
-        let buffer = self.alloc(values.len())?;
-        self.context.write(&buffer.block, bytes_of(values))?;
-        Ok(buffer)
+    fn write<E: Element>(&self, values: &[E], buffer: &mut CudaBuffer<E>) -> Result<()> {
+        if buffer.len < values.len() {
+            return Err(Error::internal(format!("{} elements for a buffer of {}", values.len(), buffer.len)));
+        }
+        buffer.forget_converted();
+        self.context.write(&buffer.block, bytes_of(values))
     }
 
     fn download<E: Element>(&self, buffer: &CudaBuffer<E>, out: &mut [E]) -> Result<()> {
