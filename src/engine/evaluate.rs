@@ -301,7 +301,7 @@ impl<D: Place> Inner<D> {
         let device = self.device.cancelled_by(run.cancel);
         let labels = self.labels_for(objective)?;
         let encoding = Encoding::new(self, objective, labels, max_tokens)?;
-        let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
+        let passes = Passes { tokens: device.portions().answer_tokens, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, self.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
         let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
@@ -355,6 +355,5 @@ impl<D: Place> Inner<D> {
     }
 }
 
-/// Most tokens and examples that are evaluated between two reports of progress.
-const EVALUATED_TOKENS: usize = 2048;
+/// Most examples that are evaluated between two reports of progress.
 const EVALUATED_EXAMPLES: usize = 256;

@@ -4,12 +4,12 @@ use std::ffi::c_void;
 
 use cudarc::driver::sys::{self, CUdeviceptr};
 
+use super::Cuda;
 use super::buffer::CudaBuffer;
 use super::driver::check;
 use super::indices::Indices;
 use super::kernels::Kernel;
 use super::replay::{self, Action};
-use super::Cuda;
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 
@@ -141,8 +141,9 @@ impl Cuda {
         if replay::noted((kernel.name, kernel.dtype, grid, arguments)) == Action::Skip {
             return Ok(());
         }
-        let mut pointers = [std::ptr::null_mut::<c_void>(); Args::MOST];
-        for (pointer, value) in pointers.iter_mut().zip(&args.values) {
+        // null after the last: an emulated driver sees by it how many there are
+        let mut pointers = [std::ptr::null_mut::<c_void>(); Args::MOST + 1];
+        for (pointer, value) in pointers.iter_mut().zip(arguments) {
             *pointer = std::ptr::from_ref(value).cast_mut().cast();
         }
         let function = self.context.function(kernel, grid.shared)?;

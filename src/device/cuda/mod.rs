@@ -5,6 +5,7 @@
 
 mod buffer;
 mod context;
+mod convert;
 mod driver;
 mod indices;
 mod kernels;
@@ -19,9 +20,9 @@ pub use indices::Indices;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
-use super::{Device, Mapped};
-use crate::dtype::{DType, Element, Scalar, Working};
-use crate::error::{Error, Result};
+use super::{Device, Mapped, Portions};
+use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
+use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
 use context::Context;
 use indices::Latest;
@@ -94,7 +95,14 @@ impl Device for Cuda {
     type Buffer<E: Scalar> = CudaBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CudaBuffer<E>> {
-        CudaBuffer::new(&self.context, len, E::dtype(self.working))
+        let new = || CudaBuffer::new(&self.context, len, E::dtype(self.working));
+        new().or_else(|error| {
+            if error.status() != Status::OutOfMemory {
+                return Err(error);
+            }
+            self.graphs.clear();
+            new()
+        })
     }
 
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CudaBuffer<E>> {
@@ -122,6 +130,36 @@ impl Device for Cuda {
         self.context.read(&buffer.block, bytes_of_mut(out))
     }
 
+    fn upload_activations(&self, values: &[f32]) -> Result<CudaBuffer<Working>> {
+        let buffer = self.alloc(values.len())?;
+        let bytes: Vec<u8> = match self.working {
+            DType::F32 => bytes_of(values).to_vec(),
+            DType::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+            DType::Bf16 => values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect(),
+        };
+        self.context.write(&buffer.block, &bytes)?;
+        Ok(buffer)
+    }
+
+    fn download_activations(&self, buffer: &CudaBuffer<Working>, out: &mut [f32]) -> Result<()> {
+        if buffer.len < out.len() {
+            return Err(Error::internal(format!("{} numbers wanted of a buffer of {}", out.len(), buffer.len)));
+        }
+        if buffer.dtype() == DType::F32 {
+            return self.context.read(&buffer.block, bytes_of_mut(out));
+        }
+        let mut halves = vec![0u16; out.len()];
+        // SAFETY: sixteen bits are two bytes without padding, every pattern of which is a number.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(halves.as_mut_ptr().cast::<u8>(), 2 * halves.len()) };
+        self.context.read(&buffer.block, bytes)?;
+        let widen = |bits: u16| match buffer.dtype() {
+            DType::Bf16 => bf16::from_bits(bits).to_f32(),
+            _ => f16::from_bits(bits).to_f32(),
+        };
+        out.iter_mut().zip(halves).for_each(|(out, bits)| *out = widen(bits));
+        Ok(())
+    }
+
     fn clear<E: Scalar>(&self, buffer: &mut CudaBuffer<E>) -> Result<()> {
         buffer.forget_converted();
         self.context.zero(&buffer.block, buffer.bytes())
@@ -139,6 +177,17 @@ impl Device for Cuda {
         }
         to.forget_converted();
         self.context.copy(&from.block, &to.block, len * from.dtype().size())
+    }
+
+    fn portions(&self) -> Portions {
+        // A kernel of fewer rows leaves processors idle; memory is what a desktop card has to spare.
+        Portions {
+            answer_tokens: 32_768,
+            answer_logits: 1024,
+            pass_bytes: 8 << 30,
+            pass_tokens: (4096, 32_768),
+            pass_logits: 256 << 20,
+        }
     }
 
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {

@@ -336,11 +336,7 @@ impl Graph {
     }
 
     /// The result of `work` by this graph; `None` where the graph is of other work.
-    fn replay<R>(
-        &self,
-        work: &mut impl FnMut() -> Result<R>,
-        keep: &impl Fn(&R) -> Result<R>,
-    ) -> Result<Option<R>> {
+    fn replay<R>(&self, work: &mut impl FnMut() -> Result<R>, keep: &impl Fn(&R) -> Result<R>) -> Result<Option<R>> {
         SESSION.set(Some(Session::new(Mode::Replay(self.allocated.clone()), self.slots.start)));
         let outcome = work();
         let Some(session) = SESSION.take() else {

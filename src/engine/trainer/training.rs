@@ -80,12 +80,13 @@ impl<D: Place> Training<D> {
             _ => None,
         };
         let parameters = bert.numbers(&scope)?;
+        let portions = model.device.portions();
         let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
-        memory::plan(bert.config(), &load, budget)?;
+        memory::plan(bert.config(), &load, &portions, budget)?;
         // until examples have been seen: as the longest that there may be would have it
         let longest = model.shared.max_tokens;
         let load = Load { longest, batch: longest.saturating_mul(options.batch_size), ..load };
-        let passes = memory::plan(bert.config(), &load, 0)?.passes;
+        let passes = memory::plan(bert.config(), &load, &portions, 0)?.passes;
         let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
         let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
         let learner = Learner::new(&model.device, bert, scope, options.objective, weighing, passes, frozen)?;
@@ -217,7 +218,7 @@ impl<D: Place> Training<D> {
 
     pub fn memory(&self) -> Need {
         let load = self.load(1, 1);
-        memory::need(self.learner.bert().config(), &load, self.learner.passes())
+        memory::need(self.learner.bert().config(), &load, &self.model.device.portions(), self.learner.passes())
     }
 
     pub(super) fn load(&self, longest: usize, batch: usize) -> Load {
@@ -236,7 +237,8 @@ impl<D: Place> Training<D> {
     pub(super) fn fit_pass(&mut self, longest: usize, batch: usize) -> Result<()> {
         let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
         let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
-        let need = memory::plan(self.learner.bert().config(), &load, self.budget)?;
+        let portions = self.model.device.portions();
+        let need = memory::plan(self.learner.bert().config(), &load, &portions, self.budget)?;
         self.learner.set_passes(need.passes);
         Ok(())
     }
