@@ -58,3 +58,6 @@ pub trait Ops:
 }
 
 impl Ops for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl Ops for crate::device::Cuda {}

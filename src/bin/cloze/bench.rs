@@ -50,10 +50,6 @@ pub struct Bench {
     #[arg(long, value_name = "WHAT", default_value = "top:2", value_parser = parse_trains)]
     trainable: Trains,
 
-    /// Precision of the arithmetic: f32
-    #[arg(long, value_name = "NAME", default_value = "f32")]
-    precision: String,
-
     /// How long to repeat
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
     seconds: f64,
@@ -89,9 +85,6 @@ impl Bench {
             (Workload::Ragged, Some(file)) => read(file, 320)?,
             (Workload::Pll, Some(file)) => read(file, 16)?,
         };
-        if self.precision != "f32" {
-            return Err(Error::unsupported(format!("precision {}: only f32 is implemented", self.precision)).into());
-        }
         let model = self.model.open()?;
         let measured = match self.workload {
             Workload::Encode => self.encode(&model)?,
@@ -172,7 +165,7 @@ impl Bench {
     fn result(&self, info: &Info, workload: String, timed: &Timed) -> Map<String, Value> {
         let pairs = [
             ("workload", json!(workload)),
-            ("precision", json!(self.precision)),
+            ("precision", json!(info.device.precision.to_string())),
             ("threads", json!(info.threads)),
             ("median_ms", json!(rounded(timed.median_s * 1e3, 2))),
             ("runs", json!(timed.runs)),

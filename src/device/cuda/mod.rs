@@ -115,10 +115,12 @@ impl Device for Cuda {
         Ok(buffer)
     }
 
-    fn upload<E: Element>(&self, values: &[E]) -> Result<CudaBuffer<E>> {
-        let buffer = self.alloc(values.len())?;
-        self.context.write(&buffer.block, bytes_of(values))?;
-        Ok(buffer)
+    fn write<E: Element>(&self, values: &[E], buffer: &mut CudaBuffer<E>) -> Result<()> {
+        if buffer.len < values.len() {
+            return Err(Error::internal(format!("{} elements for a buffer of {}", values.len(), buffer.len)));
+        }
+        buffer.forget_converted();
+        self.context.write(&buffer.block, bytes_of(values))
     }
 
     fn download<E: Element>(&self, buffer: &CudaBuffer<E>, out: &mut [E]) -> Result<()> {
