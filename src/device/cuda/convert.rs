@@ -2,10 +2,10 @@
 
 use cudarc::driver::sys::CUdeviceptr;
 
+use super::Cuda;
 use super::buffer::CudaBuffer;
 use super::kernels::{Family, Kernel};
 use super::launch::{Args, Grid};
-use super::Cuda;
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 
