@@ -69,6 +69,19 @@ INLINE f16 to_f16(f32 x) {
     return y;
 }
 
+// The nearest two T, the first in the lower half.
+template <class T> INLINE u32 pack(f32 low, f32 high);
+template <> INLINE u32 pack<bf16>(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+template <> INLINE u32 pack<f16>(f32 low, f32 high) {
+    u32 y;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
 INLINE u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 // 16 bytes from global to shared memory in the background, zeros where not `there`; both addresses are multiples of 16.
