@@ -12,4 +12,5 @@ mod emulated;
 mod emulation;
 #[macro_use]
 mod harness;
+mod linear;
 mod ptx;
