@@ -100,10 +100,11 @@ fn units(version: &str) -> Vec<Unit> {
     let flags: Vec<String> = common.iter().cloned().chain(KERNELS.map(str::to_owned)).collect();
     let flags: Vec<String> =
         flags.into_iter().chain(WATCHED.iter().filter(|_| !plain).map(|&s| s.to_owned())).collect();
-    // A file in a namespace without a name: what two families call the same stays two things.
+    // A file, with device.cuh, in a namespace without a name: what two families call the same stays two things.
     let entered = |family: &str, entries: &[String]| {
         let enter: String = entries.iter().map(|name| format!("ENTER({name})\n")).collect();
-        format!("#include \"device.cuh\"\nnamespace {{\n#include \"{family}.cu\"\n}}\n{enter}")
+        let outside = "#include <cmath>\n#include <cstring>\n#include \"inside.h\"\n";
+        format!("{outside}namespace {{\n#include \"{family}.cu\"\n}}\n{enter}")
     };
     let kernels = repository().join("kernels");
     for family in families(&kernels).unwrap() {

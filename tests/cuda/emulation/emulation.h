@@ -5,6 +5,8 @@
 // for, not before; addresses are aligned and within their memory. What is done between two barriers happens in random
 // order. Shared memory starts as NaN. Where compiled with CLOZE_WATCHED (see watch.cpp), each access is checked, and two
 // threads that use the same shared memory without a barrier between them are an error.
+//
+// Kernels are included in a namespace; the headers below are included before it begins.
 #pragma once
 
 #include <cmath>
