@@ -8,8 +8,8 @@ use std::sync::{Mutex, OnceLock};
 
 use libloading::{Library, Symbol};
 
-use crate::oracle;
 use crate::ptx::build::{Ptx, Sources, families, hash};
+use crate::{oracle, repository};
 
 /// Where checks are made at each access; see `emulation/watch.cpp`.
 const WATCHED: [&str; 2] =
@@ -23,10 +23,6 @@ const KERNELS: [&str; 5] = ["-O1", "-DCLOZE_EMULATED", "-fno-strict-aliasing", "
 
 /// Kernels of the tests themselves.
 pub const BUGS: &str = "bugs";
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// The kernels of `tests/cuda/emulation/bugs.cu`.
 pub fn bugs() -> Vec<String> {

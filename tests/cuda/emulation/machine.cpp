@@ -1,5 +1,6 @@
 // Threads, warps and blocks: who runs when, and what is wrong with it.
 
+#include <atomic>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -51,7 +52,9 @@ thread_local Owner owner;
 
 Machine &this_threads() {
     if (!owner.owned) {
+        static std::atomic<uint16_t> machines{0};
         owner.owned = new Machine;
+        owner.owned->id = ++machines;
         owner.owned->shared_pages_bytes = (SHARED_PAGES + 2) * PAGE;
         owner.owned->shared_pages = pages(SHARED_PAGES + 2);
         mprotect(owner.owned->shared_pages, PAGE, PROT_NONE);
@@ -85,6 +88,7 @@ void end_barrier() {
 void complete(Fiber &fiber, const Copy &copy) {
     if (copy.from) {
         require_global(fiber, copy.from, 16, "copies", copy.code);
+        watch_global(fiber, copy.from, 16, false, copy.code);
         memcpy(copy.to, copy.from, 16);
     } else {
         memset(copy.to, 0, 16);
@@ -416,6 +420,7 @@ std::string run(const Launch &launch, void **arguments) {
     m.fault = m.other = nullptr;
     prepare(m, launch);
     counts.launches++;
+    m.launch_start = m.barriers + 1;
     machine = &m;
     // All blocks, in an order that says nothing: a step that shares no factor with their number.
     const Index3 &grid = launch.blocks;
