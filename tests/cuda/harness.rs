@@ -53,9 +53,15 @@ fn set_if_unset(name: &str, value: &Path) {
     }
 }
 
-/// The GPU, computing hidden states in `working`; `None`, and loudly, where it cannot be emulated.
+/// The GPU, computing hidden states in `working`; `None`, and loudly, where it cannot be emulated. A real one is the same for
+/// all tests: its driver compiles kernels for each.
 pub fn gpu(working: DType) -> Option<Cuda> {
-    prepared().then(|| Cuda::new(0, working).unwrap_or_else(|e| panic!("{e}")))
+    static REAL: [OnceLock<Cuda>; 3] = [const { OnceLock::new() }; 3];
+    let new = || Cuda::new(0, working).unwrap_or_else(|e| panic!("{e}"));
+    if real() {
+        return Some(REAL[working as usize].get_or_init(new).clone());
+    }
+    prepared().then(new)
 }
 
 /// Runs a test for every type of hidden states.
