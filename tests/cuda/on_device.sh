@@ -1,9 +1,10 @@
 #!/bin/sh
-# Runs the tests of the CUDA device on a real GPU, and again under compute-sanitizer: tests/cuda/on_device.sh PROGRAM [FILTER …]
+# Runs the tests of the CUDA device on a real GPU, and again under compute-sanitizer: tests/cuda/on_device.sh PROGRAM
+# [FILTER …]
 #
-# PROGRAM is what `cargo test --test cuda --no-run` built, here or on another machine; nothing is built. FILTER picks tests by
-# their names. What was said goes to the folder $OUT, where that is set, else to a new one; at the end stands a table.
-# STEPS picks from "tests memcheck racecheck synccheck initcheck"; each has $LIMIT seconds, 300 where not set.
+# PROGRAM is what `cargo test --test cuda --no-run` built, here or on another machine; nothing is built. FILTER picks
+# tests by their names. What was said goes to the folder $OUT, where that is set, else to a new one; at the end stands a
+# table. STEPS picks from "tests memcheck racecheck synccheck initcheck"; each has $LIMIT seconds, 300 where not set.
 set -u
 [ $# -ge 1 ] || { echo "usage: $0 PROGRAM [FILTER …]" >&2; exit 2; }
 program=$1
