@@ -8,8 +8,8 @@ use std::sync::{Mutex, OnceLock};
 
 use libloading::{Library, Symbol};
 
-use crate::oracle;
 use crate::ptx::build::{Ptx, Sources, families, hash};
+use crate::{oracle, repository};
 
 /// Where checks are made at each access; see `emulation/watch.cpp`.
 const WATCHED: [&str; 2] =
@@ -23,10 +23,6 @@ const KERNELS: [&str; 5] = ["-O1", "-DCLOZE_EMULATED", "-fno-strict-aliasing", "
 
 /// Kernels of the tests themselves.
 pub const BUGS: &str = "bugs";
-
-fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// The kernels of `tests/cuda/emulation/bugs.cu`.
 pub fn bugs() -> Vec<String> {
@@ -100,10 +96,11 @@ fn units(version: &str) -> Vec<Unit> {
     let flags: Vec<String> = common.iter().cloned().chain(KERNELS.map(str::to_owned)).collect();
     let flags: Vec<String> =
         flags.into_iter().chain(WATCHED.iter().filter(|_| !plain).map(|&s| s.to_owned())).collect();
-    // A file in a namespace without a name: what two families call the same stays two things.
+    // A file, with device.cuh, in a namespace without a name: what two families call the same stays two things.
     let entered = |family: &str, entries: &[String]| {
         let enter: String = entries.iter().map(|name| format!("ENTER({name})\n")).collect();
-        format!("#include \"device.cuh\"\nnamespace {{\n#include \"{family}.cu\"\n}}\n{enter}")
+        let outside = "#include <cmath>\n#include <cstring>\n#include \"inside.h\"\n";
+        format!("{outside}namespace {{\n#include \"{family}.cu\"\n}}\n{enter}")
     };
     let kernels = repository().join("kernels");
     for family in families(&kernels).unwrap() {

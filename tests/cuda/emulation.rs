@@ -26,6 +26,7 @@ pub fn family() -> &'static Family {
 struct Trial {
     gpu: Cuda,
     n: usize,
+    blocks: usize,
     threads: u32,
     shared: u32,
 }
@@ -36,7 +37,7 @@ impl Trial {
         if real() {
             return None;
         }
-        Some(Self { gpu: gpu(DType::F32)?, n, threads, shared })
+        Some(Self { gpu: gpu(DType::F32)?, n, blocks: 1, threads, shared })
     }
 
     fn input(&self) -> Vec<f32> {
@@ -47,7 +48,7 @@ impl Trial {
     fn run(&self, name: &'static str) -> Result<Vec<f32>, String> {
         let input = self.gpu.upload(&self.input()).unwrap();
         let mut output = self.gpu.upload(&vec![f32::NAN; self.n]).unwrap();
-        let grid = Grid::line(1, self.threads).with_shared(self.shared);
+        let grid = Grid::line(self.blocks, self.threads).with_shared(self.shared);
         let args = Args::new().read(&input).write(&mut output).size(self.n);
         // SAFETY: on the emulated device, accesses beyond the buffers are what is looked for.
         unsafe { self.gpu.launch(&Kernel::new(family(), name), grid, args) }.map_err(|e| e.to_string())?;
@@ -144,6 +145,19 @@ fn accesses_beyond_memory() {
     trial.fails("read_far_beyond", &["no memory of the device"]);
     trial.fails("null_read", &["no memory of the device"]);
     trial.fails("stack_used_up", &["stack"]);
+}
+
+#[test]
+fn blocks_that_are_not_apart() {
+    let Some(trial) = Trial::new(128, 32, 0).filter(|_| watched()) else { return };
+    let trial = Trial { blocks: 4, ..trial };
+    let mut expected = trial.input();
+    expected.rotate_left(1);
+    trial.gives("blocks_apart", &expected);
+    trial.fails("block_reads_anothers", &["another block", "in the same launch", "bugs.cu:"]);
+    trial.fails("blocks_write_the_same", &["which another block wrote in the same launch", "bugs.cu:"]);
+    let trial = Trial { blocks: 1, threads: 128, ..trial };
+    trial.fails("threads_write_the_same", &["which another thread wrote in the same launch", "bugs.cu:"]);
 }
 
 #[test]

@@ -14,3 +14,8 @@ mod emulation;
 mod harness;
 mod linear;
 mod ptx;
+
+/// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.
+fn repository() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}

@@ -11,7 +11,7 @@ pub mod build;
 use build::{Compiler, Ptx, Sources, families, file};
 
 fn kernels() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels")
+    crate::repository().join("kernels")
 }
 
 /// Every family with its PTX file.
