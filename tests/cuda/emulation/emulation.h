@@ -94,6 +94,12 @@ INLINE f32 exp2_fast(f32 x) {
 INLINE f32 to_f32(f16 x) { return emulation::f16_to_f32(x.bits); }
 INLINE f16 to_f16(f32 x) { return f16{emulation::f32_to_f16(x)}; }
 
+INLINE bf16 to_bf16(f32 x);
+template <class T> INLINE u32 pack(f32 low, f32 high) {
+    if constexpr (std::is_same_v<T, bf16>) return to_bf16(low).bits | (u32)to_bf16(high).bits << 16;
+    else return to_f16(low).bits | (u32)to_f16(high).bits << 16;
+}
+
 INLINE u32 shared_address(const void *p) { return emulation::shared_address(p); }
 
 INLINE void copy_async_16(void *shared, const void *global, bool there) {
