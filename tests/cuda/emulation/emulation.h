@@ -94,10 +94,11 @@ INLINE f32 exp2_fast(f32 x) {
 INLINE f32 to_f32(f16 x) { return emulation::f16_to_f32(x.bits); }
 INLINE f16 to_f16(f32 x) { return f16{emulation::f32_to_f16(x)}; }
 
-INLINE bf16 to_bf16(f32 x);
+// cvt.rn.bf16x2.f32 and its like: the nearest two T, the first in the lower half.
 template <class T> INLINE u32 pack(f32 low, f32 high) {
-    if constexpr (std::is_same_v<T, bf16>) return to_bf16(low).bits | (u32)to_bf16(high).bits << 16;
-    else return to_f16(low).bits | (u32)to_f16(high).bits << 16;
+    static_assert(std::is_same_v<T, bf16> || std::is_same_v<T, f16>);
+    u16 (*convert)(f32) = std::is_same_v<T, bf16> ? emulation::f32_to_bf16 : emulation::f32_to_f16;
+    return (u32)convert(low) | (u32)convert(high) << 16;
 }
 
 INLINE u32 shared_address(const void *p) { return emulation::shared_address(p); }

@@ -50,6 +50,7 @@ void multiply_add_f16(Exchange *lanes[32], const void *code);
 
 float f16_to_f32(uint16_t bits);
 uint16_t f32_to_f16(float x);
+uint16_t f32_to_bf16(float x);
 
 // A kernel.
 struct Parameter {

@@ -133,4 +133,10 @@ uint16_t f32_to_f16(float x) {
     return static_cast<uint16_t>(sign | (rounded - 0x38000000) >> 13);
 }
 
+uint16_t f32_to_bf16(float x) {
+    uint32_t bits = bits_of(x);
+    if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fff; // NaN, the one that cvt makes
+    return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 } // namespace emulation
