@@ -8,6 +8,9 @@
 
 use std::ops::Range;
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
