@@ -3,16 +3,24 @@
 //! Tolerances: an f32 sum of up to 1,100 products of size 1 in another order is off by some 1e-6 of its size. A 16-bit
 //! result is off by half the distance of two neighbours, and by what differed before it was rounded.
 
+use std::ffi::c_long;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use cloze::device::cuda::Multiplier;
 use cloze::device::{Cuda, Device, Tensor};
 use cloze::dtype::{DType, bf16, f16};
 use cloze::ops::Accumulate;
 use cloze::ops::activation::Activation;
 use cloze::ops::linear::{self, Gradients, Linear, Op, Weight};
-use cloze::ops::lora::{self, Lora, Op as _};
+use cloze::ops::lora::{self, Lora};
+
+use libloading::{Library, Symbol};
 
 use crate::harness::{
-    blank_hidden, close, counts, each, gpu, hidden, identical, matrix, rounded, step, to_host, values,
+    absent, blank_hidden, counts, each, gpu, hidden, identical, in_child, matrix, rounded, step, to_host, values,
 };
+use crate::repository;
 
 /// Rows, outputs of the layers, inputs.
 type Shape<'a> = (usize, &'a [usize], usize);
@@ -312,7 +320,8 @@ impl Pair {
         let Self { rows, outputs, depth, rank, first } = *self;
         let some = |seed, count| rounded(working, &values(seed, count));
         let x = hidden(d, &some(1, rows * depth), rows, depth);
-        let (a, b) = (matrix(d, &some(2, rank * depth), rank, depth), matrix(d, &some(3, outputs * rank), outputs, rank));
+        let (a, b) =
+            (matrix(d, &some(2, rank * depth), rank, depth), matrix(d, &some(3, outputs * rank), outputs, rank));
         let pair = Lora { a: &a, b: &b, scale: 0.25 };
         let (mut down, mut up) = (blank_hidden(d, rows, rank), blank_hidden(d, rows, rank));
         let mut y = hidden(d, &some(4, rows * self.width()), rows, self.width());
@@ -349,9 +358,73 @@ fn low_rank_pairs_merge_into_the_weight_in_f32() {
             let w = rounded(stored, &values(1, outputs * depth));
             parity!(gpu, 1e-6, |d| {
                 let weight = weight(d, stored, &w, outputs, depth);
-                let (a, b) = (matrix(d, &values(2, rank * depth), rank, depth), matrix(d, &values(3, outputs * rank), outputs, rank));
+                let (a, b) = (
+                    matrix(d, &values(2, rank * depth), rank, depth),
+                    matrix(d, &values(3, outputs * rank), outputs, rank),
+                );
                 to_host(d, &lora::merged(d, &weight, &Lora { a: &a, b: &b, scale: 0.5 }).unwrap())
             });
         }
+    });
+}
+
+/// The emulated cuBLASLt, compiled; `None`, and loudly, without a C++ compiler.
+fn blas() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (library, fresh) = (folder.join("libcublasLt.so"), folder.join(format!("{}-cublasLt", std::process::id())));
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let source = repository().join("tests/cuda/emulation/blas.cpp");
+    let flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-o"];
+    let Ok(output) = Command::new(compiler).args(flags).arg(&fresh).arg(source).output() else {
+        absent("c++", "cuBLASLt is not emulated");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::rename(fresh, &library).unwrap();
+    Some(library)
+}
+
+/// Live objects of the emulated cuBLASLt, and products so far.
+fn counted(library: &Path) -> [c_long; 2] {
+    let (mut live, mut products) = (0, 0);
+    // SAFETY: the library has no initialisers, and the function the type that it has in blas.cpp.
+    unsafe {
+        let library = Library::new(library).unwrap();
+        let counts: Symbol<'_, unsafe extern "C" fn(*mut c_long, *mut c_long)> =
+            library.get(b"cloze_emulated_blas").unwrap();
+        counts(&raw mut live, &raw mut products);
+    }
+    [live, products]
+}
+
+#[test]
+fn products_by_cublaslt() {
+    let Some(library) = (!crate::harness::real()).then(blas).flatten() else { return };
+    let path = library.to_str().unwrap();
+    in_child(&[("CLOZE_CUBLASLT", path), ("CLOZE_CUDA_BLAS", "always")], || {
+        let library = PathBuf::from(std::env::var_os("CLOZE_CUBLASLT").unwrap());
+        for working in [DType::Bf16, DType::F16] {
+            let gpu = &gpu(working).unwrap();
+            // Products of one pass: a layer each forward and to its parameters, and to the input where there is one layer.
+            // Rows that do not start at multiples of 16 bytes are left to our kernels.
+            for (shape, products) in [((40, &[24, 8, 16][..], 48), 6), ((9, &[72], 16), 3), ((9, &[5], 16), 0)] {
+                let (rows, outputs, depth) = shape;
+                let x = rounded(working, &values(1, rows * depth));
+                let dy = rounded(working, &values(8, rows * outputs.iter().sum::<usize>()));
+                let before = counted(&library)[1];
+                // biases are rounded too
+                parity!(gpu, step(working), |d| forward(d, &x, working, shape, Activation::Identity));
+                parity!(gpu, 0.51 * step(working), |d| backward_input(d, &dy, working, shape));
+                parity!(gpu, 5e-6, |d| backward_parameters(d, (&x, &dy), working, shape, &[]));
+                assert_eq!(counted(&library)[1] - before, 3 * products, "{shape:?}");
+            }
+            // neither with an activation, nor where bits must not depend on company, nor for so few
+            let (shape, before) = ((16, &[16][..], 16), counted(&library)[1]);
+            forward(gpu, &values(2, 256), working, shape, Activation::GeluErf);
+            forward(&gpu.multiplying(Multiplier::Own), &values(2, 256), working, shape, Activation::Identity);
+            forward(&gpu.multiplying(Multiplier::Fastest), &values(2, 256), working, shape, Activation::Identity);
+            assert_eq!(counted(&library)[1], before);
+        }
+        assert_eq!(counted(&library)[0], 0, "what was made is given back");
     });
 }

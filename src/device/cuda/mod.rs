@@ -3,6 +3,7 @@
 //! Nothing here waits for the device but [`Device::download`] and its like: every call enqueues and returns. As all work of
 //! a device is in one order, memory that is freed may be used again at once.
 
+mod blas;
 mod buffer;
 mod context;
 mod convert;
@@ -12,8 +13,9 @@ mod kernels;
 mod launch;
 mod replay;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+pub use blas::{LargeProduct, Multiplier};
 pub use buffer::CudaBuffer;
 pub use driver::{DeviceInfo, devices};
 pub use indices::Indices;
@@ -24,6 +26,7 @@ use super::{Device, Mapped, Portions};
 use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
 use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
+use blas::Blas;
 use context::Context;
 use indices::Latest;
 use replay::Graphs;
@@ -34,6 +37,8 @@ pub struct Cuda {
     context: Arc<Context>,
     latest: Arc<Latest>,
     graphs: Arc<Graphs>,
+    blas: Arc<OnceLock<Option<Blas>>>,
+    multiplier: Multiplier,
     working: DType,
     cancel: Option<Cancel>,
 }
@@ -48,6 +53,8 @@ impl Cuda {
             context: Arc::new(Context::new(info)?),
             latest: Arc::default(),
             graphs: Arc::default(),
+            blas: Arc::default(),
+            multiplier: Multiplier::named()?,
             working,
             cancel: None,
         })
@@ -56,6 +63,11 @@ impl Cuda {
     /// The same device, for a call that stops once `cancel` is set.
     pub fn cancelled_by(&self, cancel: Option<&Cancel>) -> Self {
         Self { cancel: cancel.cloned(), ..self.clone() }
+    }
+
+    /// The same device, for products by `multiplier`.
+    pub fn multiplying(&self, multiplier: Multiplier) -> Self {
+        Self { multiplier, ..self.clone() }
     }
 
     /// What the driver says of it.

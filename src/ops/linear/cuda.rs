@@ -43,6 +43,27 @@ fn weights(device: &Cuda, layers: &[Linear<'_, Cuda>]) -> Result<Vec<Right>> {
     layers.iter().map(right).collect()
 }
 
+/// The layers one after another by cuBLASLt, with biases in the type of hidden states; false where that is not done for all
+/// of them.
+fn large(products: Products<'_>, x: &Hidden<Cuda>, layers: &[Linear<'_, Cuda>], y: Matrix) -> Result<bool> {
+    let (device, dtype) = (products.device, products.dtype);
+    let mut column = 0;
+    for (layer, weight) in layers.iter().zip(weights(device, layers)?) {
+        let size = x.rows() * x.cols() * weight.outputs;
+        if !device.multiplies(dtype, size) {
+            return Ok(false);
+        }
+        let bias = layer.bias.map(|bias| device.reading(bias.buffer(), dtype)).transpose()?;
+        let y = Matrix { start: y.start + (column * dtype.size()) as u64, ..y };
+        // SAFETY: the wrapper has checked that the layers lead from x to y, which `linear_forward` has borrowed exclusively.
+        if !unsafe { products.nt_large(stored(x), x.shape(), weight, bias, y) }? {
+            return Ok(false);
+        }
+        column += weight.outputs;
+    }
+    Ok(true)
+}
+
 impl Op for Cuda {
     fn linear_forward(
         &self,
@@ -52,7 +73,11 @@ impl Op for Cuda {
         y: &mut Hidden<Cuda>,
     ) -> Result<()> {
         let products = Products { device: self, dtype: self.working() };
-        let output = Output { activation, ..Output::of(written(y)) };
+        let y = written(y);
+        if activation == Activation::Identity && large(products, x, layers, y)? {
+            return Ok(());
+        }
+        let output = Output { activation, ..Output::of(y) };
         // SAFETY: the wrapper has checked that the layers lead from x to y, and y is borrowed exclusively.
         unsafe { products.nt(stored(x), x.shape(), &weights(self, layers)?, output) }
     }

@@ -2,7 +2,7 @@
 
 use super::tiles::{self, Form, STEP, Tile};
 use crate::device::Device;
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, LargeProduct};
 use crate::dtype::{DType, f16};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
@@ -93,6 +93,51 @@ impl Products<'_> {
         self.device.info().multiprocessors.max(1) as usize
     }
 
+    /// c = a b by cuBLASLt, or c + a b, where c is of the type of the product, or of f32 where that `sums`. False where that
+    /// is not done; see [`Cuda::multiply`].
+    ///
+    /// # Safety
+    /// As [`Products::nt`]. `bias`, of the type of c, is as long as a row of it.
+    unsafe fn large(
+        &self,
+        (rows, depth, columns): (usize, usize, usize),
+        [a, b, c]: [Matrix; 3],
+        transposed: [bool; 2],
+        sums: bool,
+        bias: Option<u64>,
+    ) -> Result<bool> {
+        let product = LargeProduct {
+            dtype: self.dtype,
+            sums: if sums { DType::F32 } else { self.dtype },
+            transposed,
+            rows,
+            columns,
+            depth,
+            strides: [a.stride, b.stride, c.stride],
+            adds: sums,
+        };
+        // SAFETY: the caller's promise.
+        unsafe { self.device.multiply(&product, [a.start, b.start, c.start], bias) }
+    }
+
+    /// c `[rows, N]` = a Wᵀ + bias by cuBLASLt, where a is `[rows, depth]`; false where that is not done. The bias is of the
+    /// type of the product.
+    ///
+    /// # Safety
+    /// As [`Products::nt`].
+    pub unsafe fn nt_large(
+        &self,
+        a: Matrix,
+        (rows, depth): (usize, usize),
+        weight: Right,
+        bias: Option<u64>,
+        c: Matrix,
+    ) -> Result<bool> {
+        let b = Matrix { start: weight.start, stride: depth };
+        // SAFETY: the caller's promise.
+        unsafe { self.large((rows, depth, weight.outputs), [a, b, c], [false, true], false, bias) }
+    }
+
     /// `output` `[rows, ΣN]` = a Wᵢᵀ side by side, where a is `[rows, depth]`.
     ///
     /// # Safety
@@ -143,6 +188,14 @@ impl Products<'_> {
         weights: &[Right],
         output: Output,
     ) -> Result<()> {
+        if let ([weight], false, true) = (weights, output.adds, output.scale == 1.0) {
+            let b = Matrix { start: weight.start, stride: columns };
+            let shape = (rows, weight.outputs, columns);
+            // SAFETY: the caller's promise.
+            if unsafe { self.large(shape, [a, b, output.matrix], [false, false], false, None) }? {
+                return Ok(());
+            }
+        }
         let mut column = 0;
         for (chunk, weights) in weights.chunks(MOST).enumerate() {
             let mut parts = Vec::new();
@@ -166,12 +219,11 @@ impl Products<'_> {
             let tile = tiles::fastest(self.dtype, depth, self.processors(), |tile| blocks(tile).iter().product());
             check(&[rows, columns, depth])?;
             let grid = Grid { blocks: blocks(tile), ..block(tile) };
-            let first = a.matrix.start + (a.starts[0] * self.dtype.size()) as u64;
-            let args = Args::new().pointer(first).u64(a.matrix.stride as u64);
+            let args = Args::new().pointer(a.matrix.start).u64(a.matrix.stride as u64);
             let args = b.iter().fold(args, |args, &b| args.pointer(b)).u64(stride as u64);
             let args = args.pointer(output.matrix.start).u64(output.matrix.stride as u64).size(rows).size(columns);
             let args = sizes.iter().fold(args, |args, &size| args.size(size));
-            let args = args.size(a.starts[1] - a.starts[0]).size(a.starts[2] - a.starts[0]);
+            let args = args.size(a.starts[1]).size(a.starts[2]);
             let args = args.f32(output.scale).u32((output.adds || chunk > 0).into());
             // SAFETY: as in `nt`.
             unsafe { self.device.launch(&self.kernel(tile, Form::Nn), grid, args) }?;
@@ -185,6 +237,19 @@ impl Products<'_> {
     /// As [`Products::nt`], with `sums` for the output.
     pub unsafe fn tn(&self, a: Matrix, b: Matrix, (depth, columns): (usize, usize), sums: &[Sums]) -> Result<()> {
         if depth == 0 {
+            return Ok(());
+        }
+        let mut rest = Vec::new();
+        for one in sums {
+            let columns_of_a = Matrix { start: a.start + (one.column * self.dtype.size()) as u64, ..a };
+            let c = Matrix { start: one.start, stride: columns };
+            // SAFETY: the caller's promise.
+            if !unsafe { self.large((one.rows, depth, columns), [columns_of_a, b, c], [true, false], true, None) }? {
+                rest.push(*one);
+            }
+        }
+        let sums = &rest;
+        if sums.is_empty() {
             return Ok(());
         }
         // SAFETY: the caller's promise.
@@ -206,18 +271,12 @@ impl Products<'_> {
                 if parts > 1 { Some(self.device.alloc(parts * rows * columns)?) } else { None };
             let blocks = [down(tile), columns.div_ceil(tile.columns), parts];
             let grid = Grid { blocks, ..block(tile) };
-            // Columns from the first part's on: a start before it would be below zero.
-            let base = a.starts.iter().take(sums.len()).copied().min().unwrap_or(0);
-            let offset = |i: usize| a.starts.get(i).map_or(0, |start| start.saturating_sub(base));
-            if offset(0) > 0 {
-                return Err(Error::internal("sums of columns that are not in order"));
-            }
-            let first = a.matrix.start + (base * self.dtype.size()) as u64;
-            let args = Args::new().pointer(first).u64(a.matrix.stride as u64);
+            let args = Args::new().pointer(a.matrix.start).u64(a.matrix.stride as u64);
             let args = args.pointer(b.matrix.start).u64(b.matrix.stride as u64);
             let args = c.iter().fold(args, |args, &c| args.pointer(c));
             let args = args.pointer(held.as_ref().map_or(0, CudaBuffer::pointer));
-            let args = sizes.iter().fold(args, |args, &size| args.size(size)).size(offset(1)).size(offset(2));
+            let args = sizes.iter().fold(args, |args, &size| args.size(size));
+            let args = args.size(a.starts[1]).size(a.starts[2]);
             let args = args.size(columns).size(depth).size(part);
             // SAFETY: as in `nt`; where there are parts, `held` has room for them.
             unsafe { self.device.launch(&self.kernel(tile, Form::Tn), grid, args) }?;
@@ -278,7 +337,7 @@ impl Products<'_> {
         unsafe { self.device.launch(&Kernel::new(&SUMS, "add_parts"), grid, args) }
     }
 
-    /// Parts of the rows of a matrix, each `(start, columns)`, as tensor cores read them: rows and parts start at
+    /// Parts of the rows of a matrix, each `(start, columns)`, in order, as tensor cores read them: rows and parts start at
     /// multiples of 16 bytes, and `along` the depth the numbers of columns are multiples of 8, or zeros follow. A copy
     /// where they do not.
     ///
@@ -290,12 +349,18 @@ impl Products<'_> {
             || matrix.start.is_multiple_of(16)
                 && whole(matrix.stride)
                 && parts.iter().all(|&(start, columns)| whole(start) && (!along || whole(columns)));
+        if parts.windows(2).any(|pair| pair[0].0 > pair[1].0) {
+            return Err(Error::internal("parts of a matrix that are not in order"));
+        }
+        let size = self.dtype.size();
+        let at = |start: u64, column: usize| start + (column * size) as u64;
         if fits {
-            return Ok(Aligned { matrix, starts: three_sizes(parts.iter().map(|part| part.0)), _copy: None });
+            let first = parts.first().map_or(0, |part| part.0);
+            let starts = three_sizes(parts.iter().map(|part| part.0 - first));
+            return Ok(Aligned { matrix: Matrix { start: at(matrix.start, first), ..matrix }, starts, _copy: None });
         }
         let stride = parts.iter().map(|part| part.1.next_multiple_of(ALIGNMENT)).sum();
         let copy: CudaBuffer<f16> = self.device.alloc(rows * stride)?; // or bf16: as many bits
-        let at = |start: u64, column: usize| start + (column * size_of::<f16>()) as u64;
         let (mut starts, mut column) = (Vec::new(), 0);
         for &(start, columns) in parts {
             let (from, to) = ((at(matrix.start, start), matrix.stride), (at(copy.pointer(), column), stride));
@@ -311,7 +376,9 @@ impl Products<'_> {
 
 /// A matrix as tensor cores read it, and where its parts start.
 struct Aligned {
+    /// From the first part on.
     matrix: Matrix,
+    /// Columns from the start of the first part to those of all.
     starts: [usize; MOST],
     /// Freed after the launch: memory is used again in the order of the stream.
     _copy: Option<CudaBuffer<f16>>,
