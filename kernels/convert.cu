@@ -21,8 +21,9 @@ CONVERT(bf16, f16)
 CONVERT(f16, f32)
 CONVERT(f16, bf16)
 
-// Rows of 16-bit numbers in longer rows: `to` [rows, wide] ← `columns` numbers of rows of `from`, then zeros. Strides are
-// the distances of rows; `wide`, the stride of `to` and its start are multiples of 8. A thread writes eight numbers.
+// Rows of 16-bit numbers in longer rows: `to` [rows, wide] ← `columns` numbers of rows of `from`, then zeros. Strides
+// are the distances of rows; `wide`, the stride of `to` and its start are multiples of 8. A thread writes eight
+// numbers.
 KERNEL(lengthen, 256, 8)(const u16 *from, u64 from_stride, u32 rows, u32 columns, u16 *to, u64 to_stride, u32 wide) {
     const u64 at = ((u64)blockIdx.x * blockDim.x + threadIdx.x) * 8, row = at / wide;
     if (row >= rows) return;

@@ -1,4 +1,4 @@
-// What all matrix products share. C [M, N] = A B, where the depth K is summed; src/ops/linear.rs says which pass is which:
+// What all matrix products share. C [M, N] = A B, where the depth K is summed; the passes of src/ops/linear/mod.rs are
 //
 //   NT   y  = f(x Wᵀ + b)     A = x [M, K]        B = W [N, K]: several, whose outputs lie side by side in C
 //   NN   dx = dy W            A = dy [M, ΣK]      B = W [K, N]: several, each with its own part of the depth

@@ -1,14 +1,14 @@
 // Products of f32 matrices without tensor cores.
 //
 // Every element of C is summed along the depth in pieces of PIECE, each from its first to its last product, and the
-// pieces' sums are added in order, the first piece of each matrix beginning where that matrix does. No kernel below does
-// it otherwise, and so a row of C has the same bits whatever the tile and however many rows there are.
+// pieces' sums are added in order, the first piece of each matrix beginning where that matrix does. No kernel below
+// does it otherwise, and so a row of C has the same bits whatever the tile and however many rows there are.
 #include "gemm.cuh"
 
 const int PIECE = 128;
 
-// A tile [depth, width] in shared memory. Columns are permuted in groups of 8, such that a store of columns from rows of
-// different fours falls on different banks.
+// A tile [depth, width] in shared memory. Columns are permuted in groups of 8, such that a store of columns from rows
+// of different fours falls on different banks.
 template <int WIDTH> INLINE int slot(int k, int column) {
     return k * WIDTH + (column ^ ((k >> 2 & 3) << 3 & (WIDTH - 1)));
 }
@@ -198,8 +198,8 @@ template <Form FORM_, int BM, int BN, int BK, int M, int N> struct Blocked {
     }
 };
 
-// A block computes 16 × 32 elements of C, each of its warps all of them for one piece of the depth at a time: where there
-// are few rows, the pieces are what can be done side by side.
+// A block computes 16 × 32 elements of C, each of its warps all of them for one piece of the depth at a time: where
+// there are few rows, the pieces are what can be done side by side.
 template <Form FORM_> struct Sliced {
     static constexpr Form FORM = FORM_;
     static constexpr int ROWS = 16, COLUMNS = 32, BK = 16, WARPS = 8, THREADS = 32 * WARPS;
@@ -298,8 +298,8 @@ template <Form FORM_> struct Sliced {
             [&](int matrix) { return Source(pick(matrix, b0, b1, b2), ldb); }, out, blockIdx.x * Engine::ROWS,         \
             blockIdx.y * Engine::COLUMNS);                                                                             \
     }
-// blockIdx.x: rows, those of each matrix from a new tile on. blockIdx.z: parts of the depth, each of `part`; where there
-// are several, their sums go to `parts` [z, m0 + m1 + m2, n].
+// blockIdx.x: rows, those of each matrix from a new tile on. blockIdx.z: parts of the depth, each of `part`; where
+// there are several, their sums go to `parts` [z, m0 + m1 + m2, n].
 #define GEMM_TN(SIZE, BLOCKS, ...)                                                                                     \
     KERNEL(gemm_tn_##SIZE##_f32, (__VA_ARGS__::THREADS), BLOCKS)                                                       \
     (const f32 *a, u64 lda, const f32 *b, u64 ldb, f32 *c0, f32 *c1, f32 *c2, f32 *parts, u32 m0, u32 m1, u32 m2,      \

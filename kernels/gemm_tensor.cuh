@@ -1,11 +1,11 @@
 // Products of 16-bit matrices on tensor cores, accumulated in f32.
 //
-// A block computes a tile of C. Tiles of A and B along the depth stream through a ring of stages in shared memory; a warp
-// multiplies its part of the tile from fragments in registers, the next of which it loads meanwhile. Every element of C is
-// summed along the depth in steps of 16, in order, whatever the tile: results do not depend on its size.
+// A block computes a tile of C. Tiles of A and B along the depth stream through a ring of stages in shared memory; a
+// warp multiplies its part of the tile from fragments in registers, the next of which it loads meanwhile. Every element
+// of C is summed along the depth in steps of 16, in order, whatever the tile: results do not depend on its size.
 //
-// Rows of A and B start at multiples of 16 bytes; where the depth lies along rows, its sizes are multiples of 8, or what
-// follows it in a row up to such a multiple is zeros. The host sees to that.
+// Rows of A and B start at multiples of 16 bytes; where the depth lies along rows, its sizes are multiples of 8, or
+// what follows it in a row up to such a multiple is zeros. The host sees to that.
 #pragma once
 
 #include "gemm.cuh"
@@ -281,8 +281,8 @@ INLINE void tensor_tn(u8 *shared, const T *a, u64 lda, const T *b, u64 ldb, int 
         tensor_nn<Engine>(shared, a, lda, b0, b1, b2, ldb, Walk(k0, k1, k2), start1, start2, out,                      \
                           blockIdx.x * Engine::ROWS, blockIdx.y * Engine::COLUMNS);                                    \
     }
-// blockIdx.x: rows, those of each matrix from a new tile on. blockIdx.z: parts of the depth, each of `part`, a multiple of
-// the tiles' depth; where there are several, their sums go to `parts` [z, m0 + m1 + m2, n].
+// blockIdx.x: rows, those of each matrix from a new tile on. blockIdx.z: parts of the depth, each of `part`, a multiple
+// of the tiles' depth; where there are several, their sums go to `parts` [z, m0 + m1 + m2, n].
 #define GEMM_TN(T, SIZE, BLOCKS, ...)                                                                                  \
     KERNEL(gemm_tn_##SIZE##_##T, (Tensor<T, TN, __VA_ARGS__>::THREADS), BLOCKS)                                        \
     (const T *a, u64 lda, const T *b, u64 ldb, f32 *c0, f32 *c1, f32 *c2, f32 *parts, u32 m0, u32 m1, u32 m2,          \
@@ -300,8 +300,8 @@ INLINE void tensor_tn(u8 *shared, const T *a, u64 lda, const T *b, u64 ldb, int 
                           blockIdx.y * Engine::COLUMNS);                                                               \
     }
 
-// The tiles, from large to small: rows, columns and depth of the block's, rows and columns of a warp's, stages. The host
-// knows them too (src/ops/linear/cuda/tiles.rs).
+// The tiles, from large to small: rows, columns and depth of the block's, rows and columns of a warp's, stages. The
+// host knows them too (src/ops/linear/cuda/tiles.rs).
 #define GEMM_SIZES(FORM, T)                                                                                            \
     FORM(T, xl, 1, 256, 128, 32, 64, 64, 4)                                                                            \
     FORM(T, l, 2, 128, 128, 32, 64, 64, 4)                                                                             \

@@ -4,7 +4,8 @@
 
 const int ACROSS = 32, WARPS = 8;
 
-// parts [blockIdx.y, columns]: sums of `part` rows of x [rows, columns]. Warps take rows in turn, lanes two columns each.
+// parts [blockIdx.y, columns]: sums of `part` rows of x [rows, columns]. Warps take rows in turn, lanes two columns
+// each.
 template <class T> INLINE void column_sums(const T *x, u32 rows, u32 columns, u32 part, f32 *parts) {
     DYNAMIC_SHARED(shared);
     f32 *sums = (f32 *)shared;
@@ -45,9 +46,10 @@ template <class T> INLINE void column_sums(const T *x, u32 rows, u32 columns, u3
     }
 FOR_TYPES(COLUMN_SUMS)
 
-// to[i] += Σ parts[z · stride + i], z = 0 … count − 1, where `to` are up to three arrays of n0, n1, n2 numbers one after
-// another; null where the sums are not wanted.
-KERNEL(add_parts, 256, 4)(const f32 *parts, u64 stride, u32 count, f32 *to0, f32 *to1, f32 *to2, u64 n0, u64 n1, u64 n2) {
+// to[i] += Σ parts[z · stride + i], z = 0 … count − 1, where `to` are up to three arrays of n0, n1, n2 numbers one
+// after another; null where the sums are not wanted.
+KERNEL(add_parts, 256, 4)
+(const f32 *parts, u64 stride, u32 count, f32 *to0, f32 *to1, f32 *to2, u64 n0, u64 n1, u64 n2) {
     const u64 at = (u64)blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= n0 + n1 + n2) return;
     f32 *to = at < n0 ? to0 : at < n0 + n1 ? to1 : to2;

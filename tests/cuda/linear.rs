@@ -82,8 +82,7 @@ fn weight<D: Device>(device: &D, stored: DType, values: &[f32], n: usize, k: usi
     }
 }
 
-/// Layers with weights of `working`'s numbers, stored as f32, f16 and bf16 in turn where those hold them exactly; all but
-/// the first have a bias.
+/// Layers with weights of `working`'s numbers, stored in that type and as f32 in turn; all but the first have a bias.
 struct Layers<D: Device> {
     weights: Vec<Weight<D>>,
     biases: Vec<Option<Tensor<D>>>,
@@ -405,8 +404,8 @@ fn products_by_cublaslt() {
         let library = PathBuf::from(std::env::var_os("CLOZE_CUBLASLT").unwrap());
         for working in [DType::Bf16, DType::F16] {
             let gpu = &gpu(working).unwrap();
-            // Products of one pass: a layer each forward and to its parameters, and to the input where there is one layer.
-            // Rows that do not start at multiples of 16 bytes are left to our kernels.
+            // Products of one pass: a layer each forward and to its parameters, and to the input where there is one
+            // layer. Rows that do not start at multiples of 16 bytes are left to our kernels.
             for (shape, products) in [((40, &[24, 8, 16][..], 48), 6), ((9, &[72], 16), 3), ((9, &[5], 16), 0)] {
                 let (rows, outputs, depth) = shape;
                 let x = rounded(working, &values(1, rows * depth));

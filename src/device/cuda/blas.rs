@@ -1,7 +1,7 @@
 //! cuBLASLt, found at run time: NVIDIA's products of large 16-bit matrices.
 //!
-//! It is no part of the driver and may be absent; then, and for all other products, this library's own kernels do. What is
-//! called here is the same from CUDA 11 to 13: objects behind pointers from `…Create` functions, and one struct.
+//! It is no part of the driver and may be absent; then, and for all other products, this library's own kernels do. What
+//! is called here is the same from CUDA 11 to 13: objects behind pointers from `…Create` functions, and one struct.
 
 use std::collections::HashMap;
 use std::ffi::{OsString, c_int, c_void};
@@ -86,8 +86,8 @@ impl Cuda {
         self.blas.get_or_init(|| Blas::find(&self.context)).as_ref()
     }
 
-    /// Enqueues a product by cuBLASLt; `bias`, of the type of c, is added to every row. False where that is not to be done,
-    /// or cannot be: nothing has happened then.
+    /// Enqueues a product by cuBLASLt; `bias`, of the type of c, is added to every row. False where that is not to be
+    /// done, or cannot be: nothing has happened then.
     ///
     /// # Safety
     /// `a`, `b` and `c` are of matrices of these shapes, `bias` of a row of c, in the device's memory; only c may be
@@ -354,8 +354,8 @@ impl Plan {
         let (one, beta) = (1.0f32, if self.adds { 1.0f32 } else { 0.0 });
         let [left, right, sums] = self.layouts;
         let place = ptr::with_exposed_provenance_mut::<c_void>;
-        // SAFETY: the caller's promise; layouts are those of the matrices, the workspace is as large as the plan was made
-        // for, and the stream runs one product at a time.
+        // SAFETY: the caller's promise; layouts are those of the matrices, the workspace is as large as the plan was
+        // made for, and the stream runs one product at a time.
         unsafe {
             if let Some(bias) = bias {
                 let (at, size) = value(&bias);

@@ -49,11 +49,12 @@ impl Cuda {
         unsafe { self.launch(&Kernel::of(&CONVERT, name, from.1), grid, args) }
     }
 
-    /// Enqueues a copy of `columns` 16-bit numbers of each of `rows` rows, followed by zeros up to a multiple of 8. Rows
-    /// are apart by the second number of `from` and `to`; the latter is a multiple of 8.
+    /// Enqueues a copy of `columns` 16-bit numbers of each of `rows` rows, followed by zeros up to a multiple of 8.
+    /// Rows are apart by the second number of `from` and `to`; the latter is a multiple of 8.
     ///
     /// # Safety
-    /// The pointers are to that many rows; `to` is aligned to 16 bytes, and its rows are apart by no less than is written.
+    /// The pointers are to that many rows; `to` is aligned to 16 bytes, and its rows are apart by no less than is
+    /// written.
     pub unsafe fn lengthen(
         &self,
         from: (CUdeviceptr, usize),

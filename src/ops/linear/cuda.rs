@@ -1,6 +1,7 @@
 //! Linear layers on a GPU. Weights are read in the type of hidden states, gradients of parameters are summed in f32.
 //!
-//! A row's outputs have the same bits whatever other rows there are; see kernels/gemm_f32.cu and kernels/gemm_tensor.cuh.
+//! Where this library's kernels multiply, a row's outputs have the same bits whatever other rows there are: see
+//! kernels/gemm_f32.cu and kernels/gemm_tensor.cuh. Where cuBLASLt does, see [`Multiplier`](crate::device::cuda::Multiplier).
 
 mod products;
 mod tiles;
@@ -43,8 +44,8 @@ fn weights(device: &Cuda, layers: &[Linear<'_, Cuda>]) -> Result<Vec<Right>> {
     layers.iter().map(right).collect()
 }
 
-/// The layers one after another by cuBLASLt, with biases in the type of hidden states; false where that is not done for all
-/// of them.
+/// The layers one after another by cuBLASLt, with biases in the type of hidden states; false where that is not done for
+/// all of them.
 fn large(products: Products<'_>, x: &Hidden<Cuda>, layers: &[Linear<'_, Cuda>], y: Matrix) -> Result<bool> {
     let (device, dtype) = (products.device, products.dtype);
     let mut column = 0;
@@ -55,7 +56,8 @@ fn large(products: Products<'_>, x: &Hidden<Cuda>, layers: &[Linear<'_, Cuda>], 
         }
         let bias = layer.bias.map(|bias| device.reading(bias.buffer(), dtype)).transpose()?;
         let y = Matrix { start: y.start + (column * dtype.size()) as u64, ..y };
-        // SAFETY: the wrapper has checked that the layers lead from x to y, which `linear_forward` has borrowed exclusively.
+        // SAFETY: the wrapper has checked that the layers lead from x to y, which `linear_forward` has borrowed
+        // exclusively.
         if !unsafe { products.nt_large(stored(x), x.shape(), weight, bias, y) }? {
             return Ok(false);
         }
@@ -111,8 +113,8 @@ impl Op for Cuda {
             biases.push((rows, gradients.bias.map(|bias| bias.0.buffer_mut().pointer_mut())));
             column += rows;
         }
-        // SAFETY: the wrapper has checked that the layers lead from x to dy, and that gradients have the shapes of their
-        // parameters; they are borrowed exclusively.
+        // SAFETY: the wrapper has checked that the layers lead from x to dy, and that gradients have the shapes of
+        // their parameters; they are borrowed exclusively.
         unsafe {
             products.tn(stored(dy), stored(x), x.shape(), &sums)?;
             products.add_column_sums(dy.buffer().pointer(), dy.shape(), &biases)

@@ -1,5 +1,5 @@
-//! Low-rank pairs on a GPU: the products of linear layers, one after another. Both factors are read in the type of hidden
-//! states.
+//! Low-rank pairs on a GPU: the products of linear layers, one after another. Both factors are read in the type of
+//! hidden states.
 
 use super::{Gradients, Lora, Op};
 use crate::device::{Cuda, Hidden, Tensor};

@@ -1,5 +1,5 @@
-// The functions of libcublasLt.so that cloze calls, multiplying in the obvious way in the memory of the emulated GPU. All
-// that it is given is checked: kinds of objects, names and sizes of attributes, shapes, distances, alignment.
+// The functions of libcublasLt.so that cloze calls, multiplying in the obvious way in the memory of the emulated GPU.
+// All that it is given is checked: kinds of objects, names and sizes of attributes, shapes, distances, alignment.
 
 #include <cmath>
 #include <cstdint>

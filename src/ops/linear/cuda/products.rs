@@ -93,8 +93,8 @@ impl Products<'_> {
         self.device.info().multiprocessors.max(1) as usize
     }
 
-    /// c = a b by cuBLASLt, or c + a b, where c is of the type of the product, or of f32 where that `sums`. False where that
-    /// is not done; see [`Cuda::multiply`].
+    /// c = a b by cuBLASLt, or c + a b, where c is of the type of the product, or of f32 where that `sums`. False where
+    /// that is not done; see [`Cuda::multiply`].
     ///
     /// # Safety
     /// As [`Products::nt`]. `bias`, of the type of c, is as long as a row of it.
@@ -120,8 +120,8 @@ impl Products<'_> {
         unsafe { self.device.multiply(&product, [a.start, b.start, c.start], bias) }
     }
 
-    /// c `[rows, N]` = a Wᵀ + bias by cuBLASLt, where a is `[rows, depth]`; false where that is not done. The bias is of the
-    /// type of the product.
+    /// c `[rows, N]` = a Wᵀ + bias by cuBLASLt, where a is `[rows, depth]`; false where that is not done. The bias is
+    /// of the type of the product.
     ///
     /// # Safety
     /// As [`Products::nt`].
@@ -169,8 +169,8 @@ impl Products<'_> {
             let args = args.pointer(c).u64(output.matrix.stride as u64).size(rows);
             let args = sizes.iter().fold(args, |args, &size| args.size(size)).size(depth);
             let args = args.f32(output.scale).u32(output.activation as u32).u32(output.adds.into());
-            // SAFETY: the kernel bounds rows, columns and depth by these sizes, which are those of the caller's promise;
-            // what tensor cores need of rows, `aligned` has seen to.
+            // SAFETY: the kernel bounds rows, columns and depth by these sizes, which are those of the caller's
+            // promise; what tensor cores need of rows, `aligned` has seen to.
             unsafe { self.device.launch(&self.kernel(tile, Form::Nt), grid, args) }?;
             column += sizes.iter().sum::<usize>();
         }
@@ -337,9 +337,9 @@ impl Products<'_> {
         unsafe { self.device.launch(&Kernel::new(&SUMS, "add_parts"), grid, args) }
     }
 
-    /// Parts of the rows of a matrix, each `(start, columns)`, in order, as tensor cores read them: rows and parts start at
-    /// multiples of 16 bytes, and `along` the depth the numbers of columns are multiples of 8, or zeros follow. A copy
-    /// where they do not.
+    /// Parts of the rows of a matrix, each `(start, columns)`, in order, as tensor cores read them: rows and parts
+    /// start at multiples of 16 bytes, and `along` the depth the numbers of columns are multiples of 8, or zeros
+    /// follow. A copy where they do not.
     ///
     /// # Safety
     /// `matrix` has `rows` rows with these columns.
