@@ -6,10 +6,10 @@
 //! depends on the row's own number, the place in the model and the step, and on nothing that ran before. Whoever needs a
 //! mask again, as the gradient does, computes it again.
 
+use std::ops::Range;
+
 #[cfg(feature = "cuda")]
 mod cuda;
-
-use std::ops::Range;
 
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
