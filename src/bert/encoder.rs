@@ -16,6 +16,10 @@ use super::noise::{Noise, Site};
 use super::parameters::{Embeddings, Layer, Loader};
 use super::trainable::{of_dense, of_norm, of_weight};
 
+/// Most tokens of a batch whose passes a device may record: starting operations costs time where there are few tokens, and
+/// a record keeps the memory of its pass.
+const REPEATED_TOKENS: usize = 1024;
+
 /// The encoder: one parameter set a group of layers, applied L times. Parts are shared between models.
 pub struct Encoder<D: Device> {
     pub(super) embeddings: Arc<Embeddings<D>>,
@@ -140,7 +144,25 @@ impl<D: Ops> Encoder<D> {
 
     /// Final hidden states `[R, H]` of the rows in `rows`. The last layer computes no other rows.
     pub fn forward(&self, device: &D, batch: &Batch, rows: &Selection) -> Result<Hidden<D>> {
-        self.run(device, batch, rows, self.layers(), &mut |_, _| Ok(()))
+        let run = || self.run(device, batch, rows, self.layers(), &mut |_, _| Ok(()));
+        if batch.tokens() > REPEATED_TOKENS {
+            return run();
+        }
+        device.repeated(&self.shapes(batch, rows), run, |states| states.duplicate(device))
+    }
+
+    /// What decides which operations a forward pass consists of, but for the values of parameters.
+    fn shapes(&self, batch: &Batch, rows: &Selection) -> [usize; 7] {
+        let layer = self.groups.first().and_then(|group| group.first()).map_or(0, |layer| Arc::as_ptr(layer) as usize);
+        [
+            batch.tokens(),
+            batch.sequences(),
+            batch.longest(),
+            rows.len(),
+            Arc::as_ptr(&self.embeddings) as usize,
+            layer,
+            self.adapter.as_ref().map_or(0, |adapter| Arc::as_ptr(adapter) as usize),
+        ]
     }
 
     /// Hidden states `[R, H]` after `depth` layers of the rows in `rows`; every earlier layer's, of all rows, go to

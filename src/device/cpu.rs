@@ -1,6 +1,7 @@
 //! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -99,10 +100,13 @@ impl Device for Cpu {
         Ok(copy)
     }
 
-    fn upload<E: Element>(&self, values: &[E]) -> Result<CpuBuffer<E>> {
-        let mut buffer = self.alloc(values.len())?;
-        buffer.as_mut_slice()?.copy_from_slice(values);
-        Ok(buffer)
+    fn write<E: Element>(&self, values: &[E], buffer: &mut CpuBuffer<E>) -> Result<()> {
+        let found = buffer.len;
+        match buffer.as_mut_slice()?.get_mut(..values.len()) {
+            Some(target) => target.copy_from_slice(values),
+            None => return Err(Error::internal(format!("{} elements for a buffer of {found}", values.len()))),
+        }
+        Ok(())
     }
 
     fn download<E: Element>(&self, buffer: &CpuBuffer<E>, out: &mut [E]) -> Result<()> {
@@ -112,6 +116,14 @@ impl Device for Cpu {
         }
         out.copy_from_slice(&values[..out.len()]);
         Ok(())
+    }
+
+    fn host<'a, E: Element>(&self, buffer: &'a CpuBuffer<E>, len: usize) -> Result<Cow<'a, [E]>> {
+        let found = buffer.len;
+        let values = buffer.as_slice().get(..len);
+        values
+            .map(Cow::Borrowed)
+            .ok_or_else(|| Error::internal(format!("{len} elements wanted of a buffer of {found}")))
     }
 
     fn upload_activations(&self, values: &[f32]) -> Result<CpuBuffer<f32>> {

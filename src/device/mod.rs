@@ -6,6 +6,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -79,11 +80,26 @@ pub trait Device: Clone + Send + Sync + 'static {
     /// `stored` holds a whole number of little-endian `E`.
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<Self::Buffer<E>>;
 
+    /// Makes `values` the first elements of a buffer that holds at least as many.
+    fn write<E: Element>(&self, values: &[E], buffer: &mut Self::Buffer<E>) -> Result<()>;
+
     /// New memory holding `values`.
-    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>>;
+    fn upload<E: Element>(&self, values: &[E]) -> Result<Self::Buffer<E>> {
+        let mut buffer = self.alloc(values.len())?;
+        self.write(values, &mut buffer)?;
+        Ok(buffer)
+    }
 
     /// Copies the first `out.len()` elements to the host, after all work that writes them.
     fn download<E: Element>(&self, buffer: &Self::Buffer<E>, out: &mut [E]) -> Result<()>;
+
+    /// The first `len` elements as the host reads them, after all work that writes them: in place where the device shares
+    /// its memory, else a copy.
+    fn host<'a, E: Element>(&self, buffer: &'a Self::Buffer<E>, len: usize) -> Result<Cow<'a, [E]>> {
+        let mut copy = vec![E::default(); len];
+        self.download(buffer, &mut copy)?;
+        Ok(Cow::Owned(copy))
+    }
 
     /// New memory of hidden states, from `values` on the host.
     fn upload_activations(&self, values: &[f32]) -> Result<Self::Buffer<Self::Activation>>;
@@ -216,6 +232,20 @@ impl<D: Device, E: Element> Tensor<D, E> {
     /// A stored tensor, in place where the device can.
     pub fn from_mapped(device: &D, stored: &Mapped, rows: usize, cols: usize) -> Result<Self> {
         Self::from_buffer(device.adopt(stored)?, rows, cols)
+    }
+
+    /// Takes `values`, as many as it has.
+    pub fn set(&mut self, device: &D, values: &[E]) -> Result<()> {
+        if values.len() != self.rows * self.cols {
+            let (given, rows, cols) = (values.len(), self.rows, self.cols);
+            return Err(Error::internal(format!("{given} elements for a matrix of {rows} x {cols}")));
+        }
+        device.write(values, &mut self.buffer)
+    }
+
+    /// The matrix as the host reads it: in place where the device shares its memory, else a copy.
+    pub fn host(&self, device: &D) -> Result<Cow<'_, [E]>> {
+        device.host(&self.buffer, self.rows * self.cols)
     }
 
     /// Copies the matrix to the host.

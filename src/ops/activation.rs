@@ -4,6 +4,9 @@
 //!
 //! Where f has a kink, f' is what PyTorch takes.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};

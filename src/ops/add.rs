@@ -1,5 +1,8 @@
 //! `y += x`: where two paths of the forward pass end, two gradients meet.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::scatter::add_to;
 use super::shared::SharedRows;

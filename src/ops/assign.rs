@@ -1,5 +1,8 @@
 //! `y[to r] = x[from r]`: rows that are named are overwritten, all others stay.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 

@@ -3,6 +3,9 @@
 //!
 //!   loss = −t·ln σ(z) − (1 − t)·ln(1 − σ(z)) = max(z, 0) − z·t + ln(1 + e^−|z|)        dz = σ(z) − t
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::pointwise;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::Result;

@@ -4,6 +4,9 @@
 //!   loss = (1 − ε)·w_y·(l − z_y) + ε/C·Σ_c w_c·(l − z_c)
 //!   dz_c = ((1 − ε)·w_y + ε/C·Σ w)·p_c − ε/C·w_c − (1 − ε)·w_y·[c = y]
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::iter::Sum;
 use std::ops::AddAssign;
 

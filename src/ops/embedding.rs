@@ -1,6 +1,9 @@
 //! `y[t] = word[id t] + type[type t] + position[position of t in its sequence]`, and back: every row of a table collects the
 //! gradients of the tokens that used it.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::linear::Weight;
 use super::shared::SharedRows;
 use super::{Accumulate, scatter};

@@ -1,5 +1,8 @@
 //! `y[r] = x[rows r]`, and back: a row that is named more than once collects the gradients of all its copies.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::{Accumulate, scatter};
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};

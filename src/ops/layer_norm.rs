@@ -4,6 +4,9 @@
 //!
 //! Backward, with g = dy·γ:  dz = (g − ⟨g⟩ − n·⟨g·n⟩)/√(σ² + ε),  dγ = Σ dy·n,  dβ = Σ dy over the rows.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};

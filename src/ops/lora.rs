@@ -6,6 +6,9 @@
 //!
 //! y may hold the outputs of several layers side by side; the pair adds to N columns of it.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::activation::Activation;
 use super::add;

@@ -13,6 +13,8 @@ pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
+#[cfg(feature = "cuda")]
+mod kernels;
 pub mod layer_norm;
 pub mod linear;
 pub mod lora;
@@ -56,3 +58,6 @@ pub trait Ops:
 }
 
 impl Ops for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl Ops for crate::device::Cuda {}

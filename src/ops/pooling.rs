@@ -3,6 +3,9 @@
 //! Backward, a pooled row's gradient goes to each token with the factor that the token had; of a maximum, to the first
 //! token that has it. y = x/‖x‖ has dx = (dy − ⟨dy, y⟩y)/‖x‖.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};

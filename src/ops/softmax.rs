@@ -1,6 +1,9 @@
 //! ln Σₙ e^x[r, n] for every row, and ln softmax(x)[r, n] at one column of it: what turns logits into
 //! (log-)probabilities. The latter is the cross-entropy of that column with its sign turned.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};

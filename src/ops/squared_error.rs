@@ -2,6 +2,9 @@
 //!
 //!   loss = (z − t)²        dz = 2(z − t)
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::pointwise;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::Result;

@@ -5,6 +5,7 @@
 
 mod buffer;
 mod context;
+mod convert;
 mod driver;
 mod indices;
 mod kernels;
@@ -21,7 +22,7 @@ pub use launch::{Args, Grid};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
 use context::Context;
 use indices::Latest;
@@ -38,15 +39,6 @@ pub struct Cuda {
 }
 
 impl Cuda {
-    /// Enough that every processor has a tile of each product, and starting a kernel costs little beside its work.
-    pub const PORTIONS: Portions = Portions {
-        answer_tokens: 32 << 10,
-        answer_logits: 4096,
-        pass_bytes: 2 << 30,
-        pass_tokens: (1024, 32 << 10),
-        pass_logits: 512 << 20,
-    };
-
     /// The device with number `ordinal`, computing hidden states in `working`.
     ///
     /// Fails with `NoDevice`, and the reason, where there is no driver, an old one, or no such device.
@@ -103,7 +95,14 @@ impl Device for Cuda {
     type Buffer<E: Scalar> = CudaBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CudaBuffer<E>> {
-        CudaBuffer::new(&self.context, len, E::dtype(self.working))
+        let new = || CudaBuffer::new(&self.context, len, E::dtype(self.working));
+        new().or_else(|error| {
+            if error.status() != Status::OutOfMemory {
+                return Err(error);
+            }
+            self.graphs.clear();
+            new()
+        })
     }
 
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CudaBuffer<E>> {
@@ -116,10 +115,12 @@ impl Device for Cuda {
         Ok(buffer)
     }
 
-    fn upload<E: Element>(&self, values: &[E]) -> Result<CudaBuffer<E>> {
-        let buffer = self.alloc(values.len())?;
-        self.context.write(&buffer.block, bytes_of(values))?;
-        Ok(buffer)
+    fn write<E: Element>(&self, values: &[E], buffer: &mut CudaBuffer<E>) -> Result<()> {
+        if buffer.len < values.len() {
+            return Err(Error::internal(format!("{} elements for a buffer of {}", values.len(), buffer.len)));
+        }
+        buffer.forget_converted();
+        self.context.write(&buffer.block, bytes_of(values))
     }
 
     fn download<E: Element>(&self, buffer: &CudaBuffer<E>, out: &mut [E]) -> Result<()> {
@@ -178,6 +179,17 @@ impl Device for Cuda {
         self.context.copy(&from.block, &to.block, len * from.dtype().size())
     }
 
+    fn portions(&self) -> Portions {
+        // A kernel of fewer rows leaves processors idle; memory is what a desktop card has to spare.
+        Portions {
+            answer_tokens: 32_768,
+            answer_logits: 1024,
+            pass_bytes: 8 << 30,
+            pass_tokens: (4096, 32_768),
+            pass_logits: 256 << 20,
+        }
+    }
+
     fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         // Where that fails, so does the first call of the work, which can tell.
         let _current = self.context.enter();
@@ -191,10 +203,6 @@ impl Device for Cuda {
         keep: impl Fn(&R) -> Result<R>,
     ) -> Result<R> {
         self.graphs.run(&self.context, key, &mut work, keep)
-    }
-
-    fn portions(&self) -> Portions {
-        Self::PORTIONS
     }
 
     fn len<E: Scalar>(buffer: &CudaBuffer<E>) -> usize {

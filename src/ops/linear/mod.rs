@@ -5,6 +5,8 @@
 //! Several layers that read the same rows (query, key and value) run as one: their outputs lie side by side in y.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(in crate::ops) mod cuda;
 #[cfg(test)]
 mod tests;
 
