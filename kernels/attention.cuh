@@ -1,8 +1,8 @@
 // What all kernels of attention share. src/ops/attention.rs has the definition, src/ops/attention/cuda.rs starts them.
 //
 // A block works on one head (blockIdx.y) of one piece (blockIdx.x) of a sequence: some of its queries, or some of its
-// keys. Keys are tiled from the start of their sequence, and every sum runs over tiles in order and over lanes in an order
-// of its own: a sequence's answer does not depend on its company, nor on which of its queries are asked for together.
+// keys. Keys are tiled from the start of their sequence, and a query's sums run over tiles and lanes in an order that
+// does not depend on its place: its answer does not depend on its company, nor on which queries are asked for together.
 #pragma once
 
 #include "device.cuh"

@@ -1,5 +1,5 @@
-// The gradient of attention on tensor cores. Weights are computed again from the scores and lse = ln Σ e^score (Dao et al.
-// 2022):
+// The gradient of attention on tensor cores. Weights are computed again from the scores and lse = ln Σ e^score (Dao et
+// al. 2022):
 //
 //   P = e^(score − lse),  d_l = dy_l · y_l
 //   dv_r = Σ_l P m dy_l,  dscore = P (m dy_l · v_r − d_l),  dq_l = Σᵣ dscore k_r / √D,  dk_r = Σ_l dscore q_l / √D
@@ -40,8 +40,8 @@ INLINE void backward_query(const T *query, u32 query_stride, const T *key, u32 k
     fetch<T, D>(tiles.value[0], value, value_stride, length);
     copy_commit();
 
-    // Of rows g and g + 8: row number, keys that are seen, lse in units of log 2, d. A row without a query has weights of
-    // 0 and is not written.
+    // Of rows g and g + 8: row number, keys that are seen, lse in units of log 2, d. A row without a query has weights
+    // of 0 and is not written.
     u32 numbers[2];
     int seen[2];
     f32 shift[2], d[2];
@@ -133,9 +133,8 @@ template <class T, int D> struct KeyTiles {
     int position[2][TILE];
 };
 
-// Which weights stay of keys g and g + 8 of 16 from a position on that is a multiple of 16, and 64 queries: bit
-// 4n + g % 4 of masks[2h + c] tells of key g + 8h and the query 8n + 2t + c. Four lanes need the same counters: each draws
-// a quarter of them.
+// Which weights stay of keys g and g + 8 of 16 from a position on that is a multiple of 16, and 64 queries: bit 4n of
+// masks[2h + c] tells of key g + 8h and the query 8n + 2t + c. Four lanes need the same counters: each draws a quarter.
 INLINE void kept_of_columns(u32 (&masks)[4], const Draw &draw, u32 first_number, const int *positions, u32 position) {
     const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, quarter = g & 3;
     const u32 group = position / 4 + 2 * (quarter >> 1) + (g >> 2);

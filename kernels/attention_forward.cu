@@ -1,5 +1,5 @@
 // y = softmax(q kᵀ / √D) v on tensor cores, key tile by key tile with a running maximum and sum (Milakov & Gimelshein
-// 2018; Dao et al. 2022). Scores are in units of log 2 until the end.
+// 2018; Dao et al. 2022). Exponents are in units of log 2.
 #include "flash.cuh"
 
 const f32 LN_2 = 0.6931471805599453f;
@@ -80,7 +80,7 @@ INLINE void forward(const T *query, u32 query_stride, const T *key, u32 key_stri
                         scores[n][2 * r + c] = weight;
                         total += weight;
                     }
-                totals[r] = totals[r] * shrink + total;
+                totals[r] = fmaf(totals[r], shrink, total);
                 largest[r] = now;
 #pragma unroll
                 for (int n = 0; n < D / 8; n++) {
@@ -97,7 +97,8 @@ INLINE void forward(const T *query, u32 query_stride, const T *key, u32 key_stri
             }
         }
         // Since the last tile's values were read, every warp has passed the barrier above.
-        if (next < length) fetch<T, D>(tiles.value[stage ^ 1], value + (u64)next * value_stride, value_stride, length - next);
+        if (next < length)
+            fetch<T, D>(tiles.value[stage ^ 1], value + (u64)next * value_stride, value_stride, length - next);
         copy_commit();
         copy_wait<2>();
         sync_block();

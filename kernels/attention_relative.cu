@@ -3,10 +3,11 @@
 //   de += Σ dscore[l, r] (q_l (+ k_r)) / √D over all l and r that are l − r apart, of every sequence and head
 #include "exact_attention.cuh"
 
-KERNELS(attention_relative, true, 2)
+FORWARD(attention_relative_forward, 2, true, ROWS)
+BACKWARD(attention_relative_backward_query, attention_relative_backward_key, true)
 
-// What 64 rows of the table (blockIdx.x) get from one head and some sequences: the pieces from `first` on. Rows of scores
-// are distances and columns queries, so that keys are the band.
+// What 64 rows of the table (blockIdx.x) get from one head and some sequences. Rows of scores are distances and columns
+// queries, so that keys are the band.
 struct TableTiles {
     // Rows of the table, or of dy.
     Tile table;

@@ -1,8 +1,9 @@
 // Tiles of f32 for attention of any D and any type. Scores of a tile of 64 rows and 64 columns are held by 128 threads,
-// 8 rows and 4 columns each; a row's 16 threads are half a warp.
+// 8 rows and 4 columns each; a row's 16 threads are half a warp. Where queries are few, a tile has 8 rows, and a thread
+// one: R is the number of a thread's rows. An element's sums do not depend on it.
 //
-// D is cut into chunks of 64 columns: products over D go through all of them, and a block writes one (blockIdx.z), so that
-// where D is larger than 64 blocks share what they compute. Sums over D, over keys and over queries are in rising order.
+// D is cut into chunks of 64 columns: products over D go through all of them, and a block writes one (blockIdx.z); where
+// D is larger than 64, some blocks compute the same scores. Sums over D, keys and queries are in rising order.
 #pragma once
 
 #include "attention.cuh"
@@ -39,8 +40,11 @@ INLINE f32 element(const u8 *row, int column, Type type) {
     return type == F32 ? ((const f32 *)row)[column] : widened(((const u16 *)row)[column], type);
 }
 
-// The i-th row of this thread; where its columns begin, which are 16 apart in scores and 1 apart in sums.
-INLINE int row_of(int i) { return 4 * ((int)threadIdx.x >> 4) + (i & 3) + 32 * (i >> 2); }
+// The i-th row of this thread, after its first one; its columns, which are 16 apart in scores and 1 apart in sums.
+INLINE int after_first(int i) { return (i & 3) + 32 * (i >> 2); }
+template <int R = ROWS> INLINE int row_of(int i) {
+    return (R == ROWS ? 4 : 1) * ((int)threadIdx.x >> 4) + after_first(i);
+}
 INLINE int lane_of() { return threadIdx.x & 15; }
 INLINE int column_of(int j) { return lane_of() + 16 * j; }
 
@@ -49,8 +53,8 @@ INLINE Quad quad(const f32 *from) { return *(const Quad *)from; }
 // Columns of the chunk that begins at column `from` of D.
 INLINE int width_of(int dim, int from) { return lesser(CHUNK, dim - from); }
 
-// Fills rows of a tile from its start on with `width` columns of the rows at `row(i)`, zeros where that is null and up to
-// the next multiple of four columns. `aligned`: every row begins at a multiple of four elements, and has such a width.
+// Fills rows of a tile from its start on with `width` columns of the rows at `row(i)`, zeros where that is null and up
+// to the next multiple of four columns. `aligned`: every row begins at a multiple of four elements and has such a width.
 template <int rows, class Row> INLINE void load(f32 *tile, int width, Type type, bool aligned, Row row) {
     const int lane = lane_of();
     if (4 * lane >= width) return;
@@ -87,25 +91,26 @@ template <int rows, class Row> INLINE void load(f32 *tile, int width, Type type,
 }
 
 // Writes `width` columns of factor(i)·sums to the rows at `row`, which is null where there is none, by way of a tile.
-template <class Factor, class Row>
-INLINE void write(f32 *tile, const f32 (&sums)[ROWS][COLUMNS], int width, Type type, bool aligned, Factor factor, Row row) {
+template <int R, class Factor, class Row>
+INLINE void write(f32 *tile, const f32 (&sums)[R][COLUMNS], int width, Type type, bool aligned, Factor factor,
+                  Row row) {
     const int lane = lane_of();
     sync_warp();
     if (4 * lane >= width) return;
-    tile += row_of(0) * LINE + 4 * lane;
+    tile += row_of<R>(0) * LINE + 4 * lane;
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < R; i++) {
         Quad values;
 #pragma unroll
         for (int c = 0; c < 4; c++) values.at[c] = sums[i][c] * factor(i);
-        *(Quad *)(tile + ((i & 3) + 32 * (i >> 2)) * LINE) = values;
+        *(Quad *)(tile + after_first(i) * LINE) = values;
     }
     // A thread reads what it has written.
 #pragma unroll 1
-    for (int i = 0; i < ROWS; i++) {
-        u8 *to = row(row_of(i));
+    for (int i = 0; i < R; i++) {
+        u8 *to = row(row_of<R>(i));
         if (!to) continue;
-        const f32 *from = tile + ((i & 3) + 32 * (i >> 2)) * LINE;
+        const f32 *from = tile + after_first(i) * LINE;
         if (aligned && type == F32) {
             ((Quad *)to)[lane] = *(const Quad *)from;
         } else if (aligned) {
@@ -123,16 +128,17 @@ INLINE void write(f32 *tile, const f32 (&sums)[ROWS][COLUMNS], int width, Type t
     }
 }
 
-INLINE void clear(f32 (&values)[ROWS][COLUMNS]) {
+template <int R> INLINE void clear(f32 (&values)[R][COLUMNS]) {
 #pragma unroll
-    for (int i = 0; i < ROWS; i++)
+    for (int i = 0; i < R; i++)
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) values[i][j] = 0.0f;
 }
 
 // scores[i, j] += a's row i · b's row j
-INLINE void against_rows(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *b, int width) {
-    a += row_of(0) * LINE;
+template <int R>
+INLINE void against_rows(f32 (&scores)[R][COLUMNS], const f32 *a, const f32 *b, int width) {
+    a += row_of<R>(0) * LINE;
     b += lane_of() * LINE;
 #pragma unroll 1
     for (int at = 0; at < width; at += 4) {
@@ -140,8 +146,8 @@ INLINE void against_rows(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) right[j] = quad(b + 16 * j * LINE + at);
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            const Quad left = quad(a + ((i & 3) + 32 * (i >> 2)) * LINE + at);
+        for (int i = 0; i < R; i++) {
+            const Quad left = quad(a + after_first(i) * LINE + at);
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
 #pragma unroll
@@ -150,19 +156,20 @@ INLINE void against_rows(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *
     }
 }
 
-// Which row of a band belongs to row i and column j of scores: i − j + 63 where the band falls, j − i + 63 where it rises.
+// Which row of a band belongs to row i and column j of scores: i − j + 63 where it falls, j − i + 63 where it rises.
 enum Band { FALLING, RISING };
 
 template <Band direction> INLINE const f32 *band_row(const f32 *band, int i, int j) {
     const int apart = direction == FALLING ? row_of(0) - lane_of() : lane_of() - row_of(0);
-    const int offset = (i & 3) + 32 * (i >> 2) - 16 * j;
+    const int offset = after_first(i) - 16 * j;
     return band + (apart + 63) * LINE + (direction == FALLING ? offset : -offset) * LINE;
 }
 
 // scores[i, j] += a's row i · b's row j + x · (the band's row of i and j), with x a's row i or b's row j, whichever
 // `of_rows` says, or where `both` the sum of the two.
 template <Band direction, bool of_rows>
-INLINE void against_band(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *b, const f32 *band, bool both, int width) {
+INLINE void against_band(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *b, const f32 *band, bool both,
+                         int width) {
     a += row_of(0) * LINE;
     b += lane_of() * LINE;
 #pragma unroll 1
@@ -172,7 +179,7 @@ INLINE void against_band(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *
         for (int j = 0; j < COLUMNS; j++) right[j] = quad(b + 16 * j * LINE + at);
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const Quad left = quad(a + ((i & 3) + 32 * (i >> 2)) * LINE + at);
+            const Quad left = quad(a + after_first(i) * LINE + at);
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++) {
                 const Quad between = quad(band_row<direction>(band, i, j) + at);
@@ -188,7 +195,8 @@ INLINE void against_band(f32 (&scores)[ROWS][COLUMNS], const f32 *a, const f32 *
 }
 
 // scores[i, j] += b's row j · (the band's row of i and j)
-template <Band direction> INLINE void band_alone(f32 (&scores)[ROWS][COLUMNS], const f32 *b, const f32 *band, int width) {
+template <Band direction>
+INLINE void band_alone(f32 (&scores)[ROWS][COLUMNS], const f32 *b, const f32 *band, int width) {
     b += lane_of() * LINE;
 #pragma unroll 1
     for (int at = 0; at < width; at += 4) {
@@ -206,20 +214,21 @@ template <Band direction> INLINE void band_alone(f32 (&scores)[ROWS][COLUMNS], c
 }
 
 // Writes scores, or what became of them, as rows of a tile. A row is written and read by half a warp alone.
-INLINE void keep(f32 *tile, const f32 (&values)[ROWS][COLUMNS]) {
+template <int R> INLINE void keep(f32 *tile, const f32 (&values)[R][COLUMNS]) {
     sync_warp();
 #pragma unroll
-    for (int i = 0; i < ROWS; i++)
+    for (int i = 0; i < R; i++)
 #pragma unroll
-        for (int j = 0; j < COLUMNS; j++) tile[row_of(i) * LINE + column_of(j)] = values[i][j];
+        for (int j = 0; j < COLUMNS; j++) tile[row_of<R>(i) * LINE + column_of(j)] = values[i][j];
     sync_warp();
 }
 
 // sums[i, c] += Σ weights[i, l] · column c of b's row l, over `depth` l, up to the next multiple of four: weights are 0
 // there.
-INLINE void onto_columns(f32 (&sums)[ROWS][COLUMNS], const f32 *weights, const f32 *b, int width, int depth) {
+template <int R>
+INLINE void onto_columns(f32 (&sums)[R][COLUMNS], const f32 *weights, const f32 *b, int width, int depth) {
     if (4 * lane_of() >= width) return;
-    weights += row_of(0) * LINE;
+    weights += row_of<R>(0) * LINE;
     b += 4 * lane_of();
 #pragma unroll 1
     for (int l = 0; l < depth; l += 4) {
@@ -227,8 +236,8 @@ INLINE void onto_columns(f32 (&sums)[ROWS][COLUMNS], const f32 *weights, const f
 #pragma unroll
         for (int u = 0; u < 4; u++) right[u] = quad(b + (l + u) * LINE);
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            const Quad left = quad(weights + ((i & 3) + 32 * (i >> 2)) * LINE + l);
+        for (int i = 0; i < R; i++) {
+            const Quad left = quad(weights + after_first(i) * LINE + l);
 #pragma unroll
             for (int u = 0; u < 4; u++)
 #pragma unroll
@@ -247,7 +256,7 @@ INLINE void onto_band(f32 (&sums)[ROWS][COLUMNS], const f32 *weights, const f32 
     for (int l = 0; l < TILE; l++) {
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const int offset = (i & 3) + 32 * (i >> 2);
+            const int offset = after_first(i);
             const f32 left = weights[offset * LINE + l];
             const Quad right = quad(band + (direction == FALLING ? offset - l : l - offset) * LINE);
 #pragma unroll
@@ -280,8 +289,8 @@ struct Queries {
     f32 along[TILE];
 };
 
-// Finds the queries of a tile: 64 that follow each other in the query matrix from `first` on, or, where they are `placed`,
-// those of 64 positions from `first` on, one a position.
+// Finds the queries of a tile: 64 that follow each other in the query matrix from `first` on, or, where they are
+// `placed`, those of 64 positions from `first` on, one a position.
 INLINE void find_queries(Queries &queries, const Piece &piece, const u32 *rows, bool placed, u32 first, u32 first_row) {
     const int slot = threadIdx.x;
     if (slot >= TILE) return;
@@ -315,12 +324,13 @@ INLINE void find_sums(Queries &queries, const f32 *log_sum_exp, const f32 *along
 
 // Which weights stay, for the queries of scores' rows and keys from position `from` on, a multiple of 64: bit
 // 4i + lane % 4 of masks[j] tells of row i and column j. Four lanes need the same counters: each draws for one column.
+template <int R>
 INLINE void kept_of_rows(u32 (&masks)[COLUMNS], const Draw &draw, const Queries &queries, int from) {
     const int lane = threadIdx.x & 31, quarter = lane & 3;
     u32 mine = draw.threshold ? 0 : 0xffffffffu;
 #pragma unroll 2
-    for (int i = 0; i < ROWS && draw.threshold; i++)
-        mine |= kept(draw, queries.number[row_of(i)], (from + (lane & 12)) / 4 + 4 * quarter) << 4 * i;
+    for (int i = 0; i < R && draw.threshold; i++)
+        mine |= kept(draw, queries.number[row_of<R>(i)], (from + (lane & 12)) / 4 + 4 * quarter) << 4 * i;
 #pragma unroll
     for (int j = 0; j < COLUMNS; j++) masks[j] = shuffle(mine, (lane & 28) | j) >> quarter;
 }

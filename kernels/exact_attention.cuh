@@ -47,9 +47,10 @@ INLINE void load_rows(f32 *tile, const Inputs &in, const Columns &from, u32 firs
 }
 
 // Loads a chunk of the rows of queries.
+template <int rows = TILE>
 INLINE void load_queries(f32 *tile, const Inputs &in, const Columns &from, const Queries &queries, int column) {
     const u8 *start = from.start + column * size_of(in.type);
-    load<TILE>(tile, width_of(in.dim, column), in.type, in.aligned, [&](int i) {
+    load<rows>(tile, width_of(in.dim, column), in.type, in.aligned, [&](int i) {
         const int query = queries.query[i];
         return query < 0 ? (const u8 *)0 : start + query * from.stride;
     });
@@ -70,8 +71,8 @@ template <bool RELATIVE> struct ForwardTiles {
     Queries queries;
 };
 
-// y of 64 queries a block, and lse where it is wanted.
-template <bool RELATIVE>
+// y of 8·R queries a block, and lse where it is wanted.
+template <bool RELATIVE, int R>
 INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *pieces, ForwardTiles<RELATIVE> &tiles) {
     const Piece piece = piece_of(pieces);
     const int length = piece.end_key - piece.first_key, chunk = blockIdx.z * CHUNK, width = width_of(in.dim, chunk);
@@ -81,32 +82,32 @@ INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *piec
     const u32 first = RELATIVE ? piece.start : piece.first_query;
     find_queries(queries, piece, in.rows, RELATIVE, first, in.first_row);
 
-    f32 sums[ROWS][COLUMNS], largest[ROWS], totals[ROWS];
+    f32 sums[R][COLUMNS], largest[R], totals[R];
     clear(sums);
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) largest[i] = -INFINITE, totals[i] = 0.0f;
+    for (int i = 0; i < R; i++) largest[i] = -INFINITE, totals[i] = 0.0f;
 #pragma unroll 1
     for (int from = 0; from < length; from += TILE) {
         const int count = lesser(TILE, length - from);
-        f32 scores[ROWS][COLUMNS];
+        f32 scores[R][COLUMNS];
         clear(scores);
 #pragma unroll 1
         for (int column = 0; column < in.dim; column += CHUNK) {
             sync_block();
-            load_queries(query_tile, in, in.query, queries, column);
+            load_queries<8 * R>(query_tile, in, in.query, queries, column);
             load_rows(key_tile, in, in.key, piece.first_key + from, count, column);
             if (RELATIVE) load_distances(band, in, (int)piece.start - from, column);
             if (column == chunk) load_rows(value_tile, in, in.value, piece.first_key + from, count, column);
             sync_block();
             const int part = width_of(in.dim, column);
-            if (RELATIVE)
+            if constexpr (RELATIVE)
                 against_band<FALLING, true>(scores, query_tile, key_tile, band, in.with_keys, part);
             else
                 against_rows(scores, query_tile, key_tile, part);
         }
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            const int seen = lesser(length, queries.position[row_of(i)] + 1 + in.ahead);
+        for (int i = 0; i < R; i++) {
+            const int seen = lesser(length, queries.position[row_of<R>(i)] + 1 + in.ahead);
             f32 most = -INFINITE;
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++) {
@@ -121,15 +122,15 @@ INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *piec
                 scores[i][j] = expf(fmaf(scores[i][j], in.scale, -now));
                 total += scores[i][j];
             }
-            totals[i] = totals[i] * shrink + row_sum(total);
+            totals[i] = fmaf(totals[i], shrink, row_sum(total));
             largest[i] = now;
 #pragma unroll
             for (int c = 0; c < COLUMNS; c++) sums[i][c] *= shrink;
         }
         u32 masks[COLUMNS];
-        kept_of_rows(masks, in.draw, queries, from);
+        kept_of_rows<R>(masks, in.draw, queries, from);
 #pragma unroll
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < R; i++)
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
                 if (!(masks[j] >> 4 * i & 1)) scores[i][j] = 0.0f;
@@ -139,8 +140,8 @@ INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *piec
     }
     const Columns answers = in.answers(y);
 #pragma unroll
-    for (int i = 0; i < ROWS; i++) {
-        const int query = queries.query[row_of(i)];
+    for (int i = 0; i < R; i++) {
+        const int query = queries.query[row_of<R>(i)];
         if (query >= 0 && log_sum_exp && chunk == 0 && lane_of() == 0)
             log_sum_exp[(u64)query * in.heads + blockIdx.y] = largest[i] + logf(totals[i]);
     }
@@ -179,7 +180,8 @@ INLINE void backward_query(const Inputs &in, const void *y, const void *dy, cons
         const int query = queries.query[row_of(i)];
         f32 sum = 0.0f;
         for (int column = lane_of(); query >= 0 && column < in.dim; column += 16)
-            sum = fmaf(element(answers.row(query), column, in.type), element(d_answers.row(query), column, in.type), sum);
+            sum = fmaf(element(answers.row(query), column, in.type), element(d_answers.row(query), column, in.type),
+                       sum);
         sum = row_sum(sum);
         if (lane_of() == 0) {
             queries.along[row_of(i)] = sum;
@@ -225,7 +227,7 @@ INLINE void backward_query(const Inputs &in, const void *y, const void *dy, cons
             against_rows(slopes, d_answer, value, width_of(in.dim, column));
         }
         u32 masks[COLUMNS];
-        kept_of_rows(masks, in.draw, queries, from);
+        kept_of_rows<ROWS>(masks, in.draw, queries, from);
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
             const int row = row_of(i), seen = lesser(length, queries.position[row] + 1 + in.ahead);
@@ -348,12 +350,12 @@ INLINE void backward_key(const Inputs &in, const void *dy, const f32 *log_sum_ex
           [&](int row) { return row < count ? dv.row(first + row) + bytes : (u8 *)0; });
 }
 
-// Entry points. BLOCKS: how many of the forward pass share a processor.
 // Parameters that every kernel has, and the inputs that they make.
 #define INPUTS                                                                                                         \
     const void *query, u32 query_stride, const void *key, u32 key_stride, const void *value, u32 value_stride,         \
-        const f32 *table, u32 places, u32 with_keys, const u32 *pieces, const u32 *rows, u32 heads, u32 dim, f32 scale, \
-        u32 type, u32 ahead, u32 aligned, u64 seed, u32 site, u32 step, u32 threshold, f32 kept_scale, u32 first_row
+        const f32 *table, u32 places, u32 with_keys, const u32 *pieces, const u32 *rows, u32 heads, u32 dim,           \
+        f32 scale, u32 type, u32 ahead, u32 aligned, u64 seed, u32 site, u32 step, u32 threshold, f32 kept_scale,      \
+        u32 first_row
 #define MAKE_INPUTS                                                                                                    \
     Inputs in;                                                                                                         \
     in.table = table, in.places = (int)places, in.with_keys = with_keys != 0;                                          \
@@ -364,20 +366,22 @@ INLINE void backward_key(const Inputs &in, const void *dy, const f32 *log_sum_ex
     in.key = in.columns(key, key_stride);                                                                              \
     in.value = in.columns(value, value_stride)
 
-#define KERNELS(PREFIX, RELATIVE, BLOCKS)                                                                              \
-    KERNEL(PREFIX##_forward, 128, BLOCKS)(INPUTS, void *y, f32 *log_sum_exp) {                                              \
+// Entry points. `blocks`: how many of a kernel share a processor.
+#define FORWARD(name, blocks, RELATIVE, R)                                                                             \
+    KERNEL(name, 128, blocks)(INPUTS, void *y, f32 *log_sum_exp) {                                                     \
         DYNAMIC_SHARED(shared);                                                                                        \
         MAKE_INPUTS;                                                                                                   \
-        forward<RELATIVE>(in, y, log_sum_exp, pieces, *(ForwardTiles<RELATIVE> *)shared);                              \
-    }                                                                                                                  \
-    KERNEL(PREFIX##_backward_query, 128, 2)                                                                            \
+        forward<RELATIVE, R>(in, y, log_sum_exp, pieces, *(ForwardTiles<RELATIVE> *)shared);                           \
+    }
+#define BACKWARD(query_name, key_name, RELATIVE)                                                                       \
+    KERNEL(query_name, 128, 2)                                                                                         \
     (INPUTS, const void *y, const void *dy, const f32 *log_sum_exp, f32 *along, void *dq, u32 dq_stride) {             \
         DYNAMIC_SHARED(shared);                                                                                        \
         MAKE_INPUTS;                                                                                                   \
         backward_query<RELATIVE>(in, y, dy, log_sum_exp, along, in.columns(dq, dq_stride), pieces,                     \
                                  *(GradientTiles *)shared);                                                            \
     }                                                                                                                  \
-    KERNEL(PREFIX##_backward_key, 128, 2)                                                                              \
+    KERNEL(key_name, 128, 2)                                                                                           \
     (INPUTS, const void *dy, const f32 *log_sum_exp, const f32 *along, void *dk, void *dv, u32 d_stride) {             \
         DYNAMIC_SHARED(shared);                                                                                        \
         MAKE_INPUTS;                                                                                                   \

@@ -49,7 +49,8 @@ template <class T, int D> INLINE void left(u32 (&a)[D / 16][4], const T *tile, i
 }
 
 // d[16, 8·N] = a[16, D] · (8·N rows of a tile from `row` on)ᵀ
-template <class T, int D, int N> INLINE void against_rows(f32 (&d)[N][4], const u32 (&a)[D / 16][4], const T *tile, int row) {
+template <class T, int D, int N>
+INLINE void against_rows(f32 (&d)[N][4], const u32 (&a)[D / 16][4], const T *tile, int row) {
     int lane = threadIdx.x & 31;
 #pragma unroll
     for (int n = 0; n < N; n++)
@@ -85,8 +86,8 @@ INLINE void onto_columns(f32 (&sums)[D / 8][4], const f32 (&weights)[N][4], cons
     }
 }
 
-// Writes up to 16 rows of D columns, the first factor·sums for row g and the second for row g + 8, by way of 16 rows of a
-// tile that the warp has for itself.
+// Writes up to 16 rows of D columns, low·sums to row g and high·sums to row g + 8, by way of 16 rows of a tile that the
+// warp has for itself.
 template <class T, int D>
 INLINE void store(T *target, u32 stride, int count, const f32 (&sums)[D / 8][4], f32 low, f32 high, T *tile, int row) {
     int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
@@ -100,13 +101,14 @@ INLINE void store(T *target, u32 stride, int count, const f32 (&sums)[D / 8][4],
 #pragma unroll
     for (int i = 0; i < D / 16; i++) {
         int at = lane + 32 * i, line = at / (D / 8), unit = at % (D / 8);
-        if (line < count) *(Unit *)(target + (u64)line * stride + unit * 8) = *(const Unit *)(tile + place<D>(row + line, unit));
+        const Unit *from = (const Unit *)(tile + place<D>(row + line, unit));
+        if (line < count) *(Unit *)(target + (u64)line * stride + unit * 8) = *from;
     }
 }
 
 // Which weights of the queries with numbers `low` (row g) and `high` (row g + 8) stay, for 8·N keys from a position on
-// that is a multiple of 8: bits 2n and 2n + 1 of masks[0] (row g) and masks[1] tell of columns 2t and 2t + 1 of the nth 8.
-// Lanes 2i and 2i + 1 need the same counters: each draws for one of the rows.
+// that is a multiple of 8: bits 2n and 2n + 1 of masks[0] (row g) and masks[1] tell of columns 2t and 2t + 1 of the
+// n-th 8. Lanes 2i and 2i + 1 need the same counters: each draws for one of the rows.
 template <int N> INLINE void kept_of_rows(u32 (&masks)[2], const Draw &draw, u32 low, u32 high, u32 position) {
     int t = threadIdx.x & 3;
     bool odd = t & 1;

@@ -138,8 +138,8 @@ impl<'a, D: attention::Op> Setting<'a, D> {
         y.to_values(d).unwrap()
     }
 
-    /// y, which is that of the forward pass alone, and the gradients: of queries, of keys and values, of all in one where
-    /// every row is asked for, and of the table.
+    /// y, which is that of the forward pass alone, and the gradients: of queries, of keys and values, and of the table.
+    /// Where every row is asked for, the gradients in one matrix are the same.
     fn backward(&self, d: &D, cotangent: &[f32]) -> Vec<Vec<f32>> {
         let (case, inputs) = (self.case, self.inputs());
         let (asked, tokens, width) = (self.rows.len(), self.batch.tokens(), case.hidden());
@@ -255,8 +255,8 @@ fn of_nothing() {
     });
 }
 
-/// A sequence has the same bits alone and in company, and what comes later changes none where attention is causal: it is
-/// not even read after the last query.
+/// A sequence has the same bits alone and in company, and where attention is causal what comes later changes none: after
+/// the last query it is not even read.
 #[test]
 fn the_same_bits_in_any_company() {
     each(|gpu| {

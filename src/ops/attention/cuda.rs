@@ -1,4 +1,4 @@
-//! Attention on a GPU: on tensor cores where types, D and distances between rows allow it, else in f32 and of any shape.
+//! Attention on a GPU: on tensor cores where type, D and distances between rows allow it, else in f32 and of any shape.
 
 mod pieces;
 
@@ -29,6 +29,8 @@ family!(RELATIVE, "attention_relative");
 
 /// Threads of every block.
 const THREADS: u32 = 128;
+/// Most queries of a piece for the kernel in f32 whose tiles are small.
+const FEW: usize = 8;
 /// Columns of D that a block in f32 writes.
 const CHUNK: usize = 64;
 /// Bytes of a tile in f32, `Tile` in `kernels/exact.cuh`, and of `Queries`.
@@ -184,7 +186,9 @@ impl Op for Cuda {
             return Ok(());
         }
         let work = inputs.work()?;
-        let pieces = work.upload(self, [work.of_queries(inputs.order())])?;
+        let queries = work.of_queries(inputs.order());
+        let few = queries.iter().all(|&[_, _, first, end, _]| end - first <= FEW);
+        let pieces = work.upload(self, [queries])?;
         let ([count], [first]) = (pieces.counts, pieces.pointers);
         let log_sum_exp = log_sum_exp.map(Tensor::buffer_mut);
         let (kernel, grid, args) = match inputs.engine() {
@@ -198,7 +202,8 @@ impl Op for Cuda {
                 let tiles = if inputs.relative.is_some() { 5 } else { 3 };
                 let grid = inputs.grid(count, inputs.chunks(), tiles * EXACT_TILE + EXACT_QUERIES);
                 let args = inputs.push_exact(first, pieces.rows).write(y.buffer_mut()).write_or_null(log_sum_exp);
-                (inputs.exact(["attention_exact_forward", "attention_relative_forward"]), grid, args)
+                let exact = if few { "attention_exact_forward_few" } else { "attention_exact_forward" };
+                (inputs.exact([exact, "attention_relative_forward"]), grid, args)
             }
         };
         // SAFETY: pieces lie within the sequences and the rows of the queries, which the inputs' check found in all
@@ -281,7 +286,7 @@ const fn flash_tile(dim: usize) -> u32 {
 }
 
 impl Cuda {
-    /// The gradient of the table of relative positions: sums apart for groups of sequences and heads, then added in order.
+    /// The gradient of the table of relative positions: sums apart for groups of sequences and heads, added in order.
     /// `args` are those of the inputs, dy, lse and d.
     fn add_to_table(&self, inputs: &Inputs<'_, Cuda>, args: Args, gradient: &mut Tensor<Cuda>) -> Result<()> {
         let ((places, dim), sequences) = (gradient.shape(), inputs.offsets.len() - 1);
