@@ -12,6 +12,12 @@ mod emulated;
 mod emulation;
 #[macro_use]
 mod harness;
+mod embedding;
+mod layer_norm;
+mod losses;
+mod optimizer;
+mod pointwise;
+mod pooling;
 mod ptx;
 
 /// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.
