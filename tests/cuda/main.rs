@@ -7,6 +7,7 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+mod attention;
 mod driver;
 mod emulated;
 mod emulation;
