@@ -312,7 +312,8 @@ impl Pair {
         let Self { rows, outputs, depth, rank, first } = *self;
         let some = |seed, count| rounded(working, &values(seed, count));
         let x = hidden(d, &some(1, rows * depth), rows, depth);
-        let (a, b) = (matrix(d, &some(2, rank * depth), rank, depth), matrix(d, &some(3, outputs * rank), outputs, rank));
+        let (a, b) =
+            (matrix(d, &some(2, rank * depth), rank, depth), matrix(d, &some(3, outputs * rank), outputs, rank));
         let pair = Lora { a: &a, b: &b, scale: 0.25 };
         let (mut down, mut up) = (blank_hidden(d, rows, rank), blank_hidden(d, rows, rank));
         let mut y = hidden(d, &some(4, rows * self.width()), rows, self.width());
@@ -349,7 +350,10 @@ fn low_rank_pairs_merge_into_the_weight_in_f32() {
             let w = rounded(stored, &values(1, outputs * depth));
             parity!(gpu, 1e-6, |d| {
                 let weight = weight(d, stored, &w, outputs, depth);
-                let (a, b) = (matrix(d, &values(2, rank * depth), rank, depth), matrix(d, &values(3, outputs * rank), outputs, rank));
+                let (a, b) = (
+                    matrix(d, &values(2, rank * depth), rank, depth),
+                    matrix(d, &values(3, outputs * rank), outputs, rank),
+                );
                 to_host(d, &lora::merged(d, &weight, &Lora { a: &a, b: &b, scale: 0.5 }).unwrap())
             });
         }
