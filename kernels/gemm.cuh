@@ -56,15 +56,17 @@ struct Walk {
     }
 };
 
-// f of four numbers. The usual ones run side by side, the others one after another: their code is long.
-INLINE void activate_four(u32 code, f32 (&x)[4]) {
+// f of N numbers. The usual ones run side by side, the others one after another: their code is long.
+template <int N> INLINE void activate_all(u32 code, f32 (&x)[N]) {
     if (code == IDENTITY) return;
     if (code == GELU_ERF) return apply<GeluErf>(x);
 #pragma unroll 1
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < N; i++) {
         f32 one[1] = {x[0]};
         activate(code, one);
-        x[0] = x[1], x[1] = x[2], x[2] = x[3], x[3] = one[0];
+#pragma unroll
+        for (int j = 1; j < N; j++) x[j - 1] = x[j];
+        x[N - 1] = one[0];
     }
 }
 
@@ -79,10 +81,10 @@ template <class T> struct Output {
 
     INLINE f32 bias_at(int column) const { return bias && column < columns ? bias[column] : 0.0f; }
 
-    // Four sums become what is stored, but for what is there already.
-    INLINE void finish(f32 (&x)[4], const f32 (&b)[4]) const {
+    // Sums become what is stored, but for what is there already.
+    template <int N> INLINE void finish(f32 (&x)[N], const f32 (&b)[N]) const {
 #pragma unroll
-        for (int i = 0; i < 4; i++) x[i] = __fmaf_rn(scale, x[i], b[i]);
-        activate_four(activation, x);
+        for (int i = 0; i < N; i++) x[i] = __fmaf_rn(scale, x[i], b[i]);
+        activate_all(activation, x);
     }
 };

@@ -138,9 +138,10 @@ template <class T_, Form FORM, int BM, int BN, int BK, int WM, int WN, int STAGE
         return row * WN + (column ^ (WN == 16 ? (row >> 1 & 1) << 3 : (row & 3) << 3));
     }
 
-    // Calls put(row, column, next, x) for the warp's part of C: x[0..2] belong to two columns of `row` of the tile, x[2..4]
-    // to the same columns of the row `next`. A thread always gets the same columns, from `column()` on.
-    static constexpr int PER_ROW = WN / 2, PASS = 32 / PER_ROW;
+    // Calls put(row, x) for the warp's part of C: x[2·i] and x[2·i + 1] are of row + i·PASS of the tile, in the columns
+    // column() and column() + 1, which are always the same for a thread.
+    static constexpr int PER_ROW = WN / 2, PASS = 32 / PER_ROW, AT_ONCE = 4;
+    static_assert(SLAB % (AT_ONCE * PASS) == 0, "whole slabs");
     static INLINE int column() { return warp_column() + threadIdx.x % 32 % PER_ROW * 2; }
     template <class Put> static INLINE void each(T *shared, const Sums &c, Put put) {
         const int lane = threadIdx.x % 32;
@@ -160,13 +161,16 @@ template <class T_, Form FORM, int BM, int BN, int BK, int WM, int WN, int STAGE
                     }
             }
             sync_warp();
-#pragma unroll 2
-            for (int row = lane / PER_ROW; row < SLAB; row += 2 * PASS) {
-                f32 low[2], high[2];
-                ::load(slab + staged(row, lane % PER_ROW * 2), low);
-                ::load(slab + staged(row + PASS, lane % PER_ROW * 2), high);
-                f32 x[4] = {low[0], low[1], high[0], high[1]};
-                put(warp_row() + first + row, warp_row() + first + row + PASS, x);
+#pragma unroll 1
+            for (int row = lane / PER_ROW; row < SLAB; row += AT_ONCE * PASS) {
+                f32 x[2 * AT_ONCE];
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; i++) {
+                    f32 pair[2];
+                    ::load(slab + staged(row + i * PASS, lane % PER_ROW * 2), pair);
+                    x[2 * i] = pair[0], x[2 * i + 1] = pair[1];
+                }
+                put(warp_row() + first + row, x);
             }
             sync_warp();
         }
@@ -195,12 +199,15 @@ template <class T> INLINE void put_pair(const Output<T> &out, bool pairs, int ro
 template <class Engine, class C>
 INLINE void put_tile(u8 *shared, const typename Engine::Sums &sums, const Output<C> &out, int row, int first) {
     const int column = first + Engine::column();
-    const f32 bias[4] = {out.bias_at(column), out.bias_at(column + 1), out.bias_at(column), out.bias_at(column + 1)};
+    f32 bias[2 * Engine::AT_ONCE];
+#pragma unroll
+    for (int i = 0; i < 2 * Engine::AT_ONCE; i++) bias[i] = out.bias_at(column + i % 2);
     const bool pairs = (((u64)out.c | out.stride * sizeof(C)) & (2 * sizeof(C) - 1)) == 0;
-    Engine::each((typename Engine::T *)shared, sums, [&](int above, int below, f32(&x)[4]) {
+    Engine::each((typename Engine::T *)shared, sums, [&](int within, f32(&x)[2 * Engine::AT_ONCE]) {
         out.finish(x, bias);
-        put_pair(out, pairs, row + above, column, x[0], x[1]);
-        put_pair(out, pairs, row + below, column, x[2], x[3]);
+#pragma unroll
+        for (int i = 0; i < Engine::AT_ONCE; i++)
+            put_pair(out, pairs, row + within + i * Engine::PASS, column, x[2 * i], x[2 * i + 1]);
     });
 }
 

@@ -10,7 +10,7 @@ the host into mean-pooled embeddings on the host: what is timed is what a caller
   embed     B texts of 128 random tokens
   ragged    320 texts of --texts in batches of 32 and of 320; PyTorch pads each batch to its longest
   finetune  all layers of a classifier, 32 texts of 128 tokens: forward, backward, clipping, AdamW
-  pretrain  masked words and next sentences, 32 pairs of 128 tokens, 15 % masked, the head on masked rows alone
+  pretrain  masked words, 32 texts of 128 tokens, 15 % masked, the head on masked rows alone
 
 PyTorch runs eagerly and compiled ("reduce-overhead": CUDA graphs), with scaled_dot_product_attention, bf16 weights for
 answers and bf16 autocast for training. Needs torch and transformers.
@@ -139,13 +139,11 @@ def torch_pretrain(folder, batch, seq, mode):
     ids = torch.randint(1000, 30000, (batch, seq)).cuda()
     places = torch.stack([torch.randperm(seq)[:MASKED] + row * seq for row in range(batch)]).flatten().cuda()
     words = torch.randint(1000, 30000, (batch * MASKED,)).cuda()
-    follows = torch.arange(batch).remainder(2).cuda()
 
     def loss():
-        states, pooled = model.bert(input_ids=ids, return_dict=False)
+        states = model.bert(input_ids=ids).last_hidden_state
         masked = states.reshape(-1, states.shape[-1])[places]
-        logits = model.cls.predictions(masked)
-        return fn.cross_entropy(logits.float(), words) + fn.cross_entropy(model.cls.seq_relationship(pooled).float(), follows)
+        return fn.cross_entropy(model.cls.predictions(masked).float(), words)
 
     return steps(model, loss, mode)
 
@@ -201,7 +199,7 @@ def main():
         model = ("--model", folder, "--seconds", 1)
         if "embed" in wanted:
             for batch in (1, 8, 32, 256):
-                ours = cloze(options.cloze, *model, "--workload", "embed", "--batch", batch, "--seq", 128)
+                ours = cloze(options.cloze, *model, "--workload", "encode", "--pooled", "--batch", batch, "--seq", 128)
                 row(f"embed b{batch} s128", ours, lambda mode: torch_embed(folder, batch, 128, mode), gflop(batch * 128, 128))
         if "ragged" in wanted and options.texts:
             from transformers import BertTokenizerFast
@@ -209,13 +207,13 @@ def main():
             texts = [line.rstrip("\n").rsplit("\t", 1)[0] for line in open(options.texts)][:320]
             lengths = [min(512, len(tokenizer(text)["input_ids"])) for text in texts]
             for batch in (32, 320):
-                ours = cloze(options.cloze, *model, "--workload", "ragged", "--batch", batch, "--file", options.texts)
+                ours = cloze(options.cloze, *model, "--workload", "ragged", "--pooled", "--batch", batch, "--file", options.texts)
                 row(f"ragged b{batch}", ours, lambda mode: torch_ragged(folder, lengths, batch, mode))
         if "finetune" in wanted:
             ours = cloze(options.cloze, *model, "--workload", "finetune", "--batch", 32, "--seq", 128, "--trainable", "all")
             row("finetune b32 s128", ours, lambda mode: torch_finetune(folder, 32, 128, mode))
         if "pretrain" in wanted:
-            ours = cloze(options.cloze, *model, "--workload", "pretrain", "--batch", 32, "--seq", 128)
+            ours = cloze(options.cloze, *model, "--workload", "pretrain", "--batch", 32, "--seq", 128, "--trainable", "all")
             row("pretrain b32 s128", ours, lambda mode: torch_pretrain(folder, 32, 128, mode))
 
 

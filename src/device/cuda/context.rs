@@ -21,6 +21,8 @@ pub(super) struct Context {
     pub modules: Mutex<HashMap<&'static str, Module>>,
     pub functions: RwLock<HashMap<(&'static str, Option<DType>), Function>>,
     spare: Spare,
+    /// Blocks have the size that was asked for, and go back to the driver at once.
+    exact: bool,
     /// Held for reading while work is enqueued, for writing while this stream records.
     gate: RwLock<()>,
     handle: CUcontext,
@@ -93,6 +95,7 @@ impl Context {
             modules: Mutex::default(),
             functions: RwLock::default(),
             spare: Spare::default(),
+            exact: std::env::var_os(EXACT_VARIABLE).is_some_and(|value| value == "1"),
             gate: RwLock::default(),
             handle,
             stream: ptr::null_mut(),
@@ -155,10 +158,10 @@ impl Context {
 
     /// Memory of at least `bytes`, with unspecified contents.
     pub fn alloc(&self, bytes: usize) -> Result<Block> {
-        let bytes = bytes.div_ceil(GRANULE) * GRANULE;
         if bytes == 0 {
             return Ok(Block::default());
         }
+        let bytes = if self.exact { bytes } else { bytes.next_multiple_of(GRANULE) };
         if let Some(block) = replay::alloc(bytes, || self.common(bytes)) {
             return block;
         }
@@ -167,7 +170,7 @@ impl Context {
 
     /// Memory of no recording.
     fn common(&self, bytes: usize) -> Result<Block> {
-        if let Some(block) = self.spare.take(bytes) {
+        if let Some(block) = (!self.exact).then(|| self.spare.take(bytes)).flatten() {
             return Ok(block);
         }
         self.fresh(bytes).or_else(|error| {
@@ -211,6 +214,10 @@ impl Context {
             replay::freed(block);
         } else if block.bytes > 0 {
             self.spare.put(block);
+            if self.exact && !replay::active() {
+                // What fails is found by the next call.
+                let _ = self.release_spare();
+            }
         }
     }
 
@@ -281,6 +288,9 @@ impl Drop for Context {
         let _ = unsafe { sys::cuDevicePrimaryCtxRelease_v2(self.info.ordinal as i32) };
     }
 }
+
+/// Set to 1, it makes every buffer an allocation of the driver: for tools that watch what kernels do with memory.
+const EXACT_VARIABLE: &str = "CLOZE_CUDA_EXACT";
 
 /// Sizes of blocks are multiples of it, starts aligned to it.
 const GRANULE: usize = 256;

@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub use buffer::CudaBuffer;
 pub use driver::{DeviceInfo, devices};
 pub use indices::Indices;
+pub(crate) use kernels::family;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 

@@ -61,8 +61,10 @@ struct Machine {
     Fiber *running = nullptr;
     Context scheduler;
     uint32_t threads = 0, ended = 0, at_barrier = 0;
-    // Barriers of all blocks so far, this one's start included.
-    uint32_t barriers = 0, block_start = 0;
+    // Barriers of all blocks so far, the starts of blocks included; what they were when this block and this launch
+    // began.
+    uint32_t barriers = 0, block_start = 0, launch_start = 0;
+    uint16_t id = 0; // no other's
     uint64_t random = 1;
     std::string failure;
     const void *fault = nullptr, *other = nullptr; // code
@@ -89,9 +91,10 @@ void require_global(const Fiber &fiber, const void *p, size_t size, const char *
 
 std::string format(const char *form, ...) __attribute__((format(printf, 1, 2)));
 
-// watch.cpp: what threads do with shared memory. Without CLOZE_WATCHED they do nothing.
+// watch.cpp: what threads do with memory. Without CLOZE_WATCHED they do nothing.
 void watch_read(const Fiber &fiber, const void *p, size_t size, const void *code);
 void watch_write(const Fiber &fiber, const void *p, size_t size, const void *code);
+void watch_global(const Fiber &fiber, const void *p, size_t size, bool write, const void *code);
 void watch_copy_start(const Fiber &fiber, const void *p, size_t size, const void *code);
 void watch_copy_end(const Fiber &fiber, const void *p, size_t size, const void *code);
 

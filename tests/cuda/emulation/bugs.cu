@@ -145,6 +145,17 @@ TRIAL(read_one_before) {
     if (threadIdx.x < n) out[threadIdx.x] = (in - 1)[threadIdx.x];
 }
 TRIAL(read_far_beyond) { out[threadIdx.x % n] = in[threadIdx.x + (1u << 20)]; }
+// Blocks of 32 threads, each of which also looks at, or writes, what is the next block's.
+TRIAL(blocks_apart) { out[blockIdx.x * 32 + threadIdx.x] = in[(blockIdx.x * 32 + threadIdx.x + 1) % n]; }
+TRIAL(block_reads_anothers) {
+    out[blockIdx.x * 32 + threadIdx.x] = 1.0f;
+    if (out[(blockIdx.x * 32 + threadIdx.x + 32) % n] > 2.0f) out[0] = in[0];
+}
+TRIAL(blocks_write_the_same) {
+    out[blockIdx.x * 32 + threadIdx.x] = in[threadIdx.x];
+    if (threadIdx.x == 0) out[n - 1] = 1.0f;
+}
+TRIAL(threads_write_the_same) { out[threadIdx.x / 64] = in[threadIdx.x]; }
 TRIAL(shared_beyond) {
     DYNAMIC_SHARED(memory);
     ((f32 *)memory)[threadIdx.x + 1] = in[0];

@@ -1,5 +1,6 @@
 // Threads, warps and blocks: who runs when, and what is wrong with it.
 
+#include <atomic>
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
@@ -51,7 +52,9 @@ thread_local Owner owner;
 
 Machine &this_threads() {
     if (!owner.owned) {
+        static std::atomic<uint16_t> machines{0};
         owner.owned = new Machine;
+        owner.owned->id = ++machines;
         owner.owned->shared_pages_bytes = (SHARED_PAGES + 2) * PAGE;
         owner.owned->shared_pages = pages(SHARED_PAGES + 2);
         mprotect(owner.owned->shared_pages, PAGE, PROT_NONE);
@@ -85,6 +88,7 @@ void end_barrier() {
 void complete(Fiber &fiber, const Copy &copy) {
     if (copy.from) {
         require_global(fiber, copy.from, 16, "copies", copy.code);
+        watch_global(fiber, copy.from, 16, false, copy.code);
         memcpy(copy.to, copy.from, 16);
     } else {
         memset(copy.to, 0, 16);
@@ -136,8 +140,8 @@ std::string stuck(Machine &m) {
         }
         ++(block ? at_block : at_warp);
     }
-    return format("deadlock: %s; %u threads wait for the block, %u for their warp, %u have ended", what.c_str(), at_block,
-                  at_warp, m.ended);
+    return format("deadlock: %s; %u threads wait for the block, %u for their warp, %u have ended", what.c_str(),
+                  at_block, at_warp, m.ended);
 }
 
 void prepare(Machine &m, const Launch &launch) {
@@ -189,7 +193,8 @@ void run_block(Machine &m, const Launch &launch, Index3 block) {
         if (!m.failure.empty()) return;
     }
     if (m.ended < m.threads) {
-        m.failure = format("%s block (%u, %u, %u): %s", launch.entry->name, block.x, block.y, block.z, stuck(m).c_str());
+        std::string what = stuck(m);
+        m.failure = format("%s block (%u, %u, %u): %s", launch.entry->name, block.x, block.y, block.z, what.c_str());
         return;
     }
     bool touched = false;
@@ -304,8 +309,8 @@ void require_shared(const Fiber &fiber, const void *p, size_t size, const char *
     const Machine &m = *machine;
     ptrdiff_t at = static_cast<const uint8_t *>(p) - m.shared;
     if (at < 0 || at + size > m.shared_bytes)
-        fail_for(fiber, format("%s %zu bytes at byte %td of %zu bytes of shared memory", what, size, at, m.shared_bytes),
-                 code);
+        fail_for(fiber,
+                 format("%s %zu bytes at byte %td of %zu bytes of shared memory", what, size, at, m.shared_bytes), code);
 }
 
 void require_global(const Fiber &fiber, const void *p, size_t size, const char *what, const void *code) {
@@ -416,6 +421,7 @@ std::string run(const Launch &launch, void **arguments) {
     m.fault = m.other = nullptr;
     prepare(m, launch);
     counts.launches++;
+    m.launch_start = m.barriers + 1;
     machine = &m;
     // All blocks, in an order that says nothing: a step that shares no factor with their number.
     const Index3 &grid = launch.blocks;

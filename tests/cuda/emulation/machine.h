@@ -2,6 +2,7 @@
 // launches see; kernels see emulation.h.
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "inside.h"
@@ -32,9 +33,14 @@ struct Memory {
     uint64_t start;
     size_t bytes;
     bool live;
+    std::atomic<void *> beside{nullptr};
+    size_t beside_bytes = 0;
+    Memory(uint64_t start, size_t bytes) : start(start), bytes(bytes), live(true) {}
 };
 // 0 where there is no room.
 uint64_t allocate(size_t bytes);
+// `bytes` zero bytes that belong to the memory while it lives, the same at each call.
+void *beside(const Memory &memory, size_t bytes);
 // What `address` lies in, or at the end of; freed memory too. Null elsewhere.
 const Memory *memory_of(uint64_t address);
 // False where nothing live starts there.

@@ -1,5 +1,5 @@
-// Device memory. Every allocation has pages of its own, ends where they end, and has a page before and after that nobody
-// may touch; addresses are used once. So accesses beyond an allocation, or after it was freed, are found.
+// Device memory. Every allocation has pages of its own, ends where they end, and has a page before and after that
+// nobody may touch; addresses are used once. So accesses beyond an allocation, or after it was freed, are found.
 
 #include <atomic>
 #include <cstring>
@@ -62,7 +62,7 @@ uint64_t allocate(size_t bytes) {
     memset(first, UNTOUCHED, start - first);
     memset(start, 0xff, bytes); // NaN in every type
     memset(start + bytes, UNTOUCHED, room - bytes);
-    Memory *memory = new Memory{reinterpret_cast<uint64_t>(start), bytes, true};
+    Memory *memory = new Memory(reinterpret_cast<uint64_t>(start), bytes);
     // The page after it too, so that what goes beyond is known for what it is.
     for (size_t i = 0; i <= count; i++) a.owners[a.used / PAGE + i].store(memory);
     a.used += (count + 1) * PAGE;
@@ -85,7 +85,21 @@ bool release(uint64_t start) {
     size_t bytes = end(*memory) - first;
     madvise(first, bytes, MADV_DONTNEED);
     mprotect(first, bytes, PROT_NONE);
+    if (void *beside = memory->beside.exchange(nullptr)) munmap(beside, memory->beside_bytes);
     return true;
+}
+
+void *beside(const Memory &memory, size_t bytes) {
+    if (void *known = memory.beside.load(std::memory_order_acquire)) return known;
+    Memory &mutable_memory = const_cast<Memory &>(memory);
+    std::lock_guard<std::mutex> guard(arena().lock);
+    if (void *known = memory.beside.load()) return known;
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *fresh = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (fresh == MAP_FAILED) return nullptr;
+    mutable_memory.beside_bytes = bytes;
+    mutable_memory.beside.store(fresh, std::memory_order_release);
+    return fresh;
 }
 
 bool damaged(const Memory &memory) {

@@ -1,9 +1,11 @@
 // Every access of a kernel to memory, watched.
 //
-// Kernels are compiled with -fsanitize=thread and -fsanitize=alignment,…, which make the compiler call a function before
-// each access; but not linked with those sanitizers' libraries: the functions are these. So an access outside of its memory
-// is an error at once, to the byte, and so are two accesses to the same shared memory by different threads, one of them
-// a write, without a barrier between them: sync_block orders all, sync_warp the threads of a warp.
+// Kernels are compiled with -fsanitize=thread and -fsanitize=alignment,…, which make the compiler call a function
+// before each access; but not linked with those sanitizers' libraries: the functions are these. So an access outside of
+// its memory is an error at once, to the byte, and so are two accesses to the same shared memory by different threads,
+// one of them a write, without a barrier between them: sync_block orders all, sync_warp the threads of a warp. In
+// global memory, blocks of one launch have no order at all; what threads of a warp do to each other there is not looked
+// at.
 //
 // Without CLOZE_WATCHED kernels run as they are. What goes beyond memory is found where it meets a page that nobody may
 // touch, or bytes beside the memory that have changed afterwards; and races where they show in results.
@@ -19,6 +21,7 @@
 namespace emulation {
 void watch_read(const Fiber &, const void *, size_t, const void *) {}
 void watch_write(const Fiber &, const void *, size_t, const void *) {}
+void watch_global(const Fiber &, const void *, size_t, bool, const void *) {}
 void watch_copy_start(const Fiber &, const void *, size_t, const void *) {}
 void watch_copy_end(const Fiber &, const void *, size_t, const void *) {}
 } // namespace emulation
@@ -73,8 +76,8 @@ bool unordered(const Access &before, const Access &now) {
                        const void *code) {
     std::string who = before.thread == SEVERAL ? "several threads" : format("thread %u", before.thread);
     ptrdiff_t at = static_cast<const uint8_t *>(p) - machine->shared;
-    fail_for(fiber, format("%s byte %td of shared memory, which %s %s, without a barrier between", what, at, who.c_str(),
-                           did), code, unpacked(before.code));
+    const char *form = "%s byte %td of shared memory, which %s %s, without a barrier between";
+    fail_for(fiber, format(form, what, at, who.c_str(), did), code, unpacked(before.code));
 }
 
 void coming(const Fiber &fiber, const char *what, const void *p, const Cell &cell, const void *code) {
@@ -119,6 +122,60 @@ void watch_write(const Fiber &fiber, const void *p, size_t size, const void *cod
     }
 }
 
+namespace {
+
+// What happened to two bytes of global memory.
+struct GlobalUse {
+    uint32_t time; // barriers
+    uint16_t machine, thread;
+};
+struct GlobalCell {
+    GlobalUse write, read;
+    uint32_t write_code, read_code;
+};
+constexpr uint16_t SEVERAL_BLOCKS = 0xfffe;
+
+bool of_this_launch(const GlobalUse &use) { return use.machine == machine->id && use.time >= machine->launch_start; }
+
+// Who of this launch used it in no order with `fiber`; null where nobody.
+const char *disorder(const GlobalUse &use, const Fiber &fiber) {
+    if (!of_this_launch(use)) return nullptr;
+    if (use.thread == SEVERAL_BLOCKS || use.time < machine->block_start) return "another block";
+    if (use.time < machine->barriers || use.thread == fiber.number) return nullptr;
+    if (use.thread != SEVERAL && use.thread / 32u == fiber.warp) return nullptr;
+    return "another thread";
+}
+
+} // namespace
+
+void watch_global(const Fiber &fiber, const void *p, size_t size, bool write, const void *code) {
+    const Memory *memory = memory_of(reinterpret_cast<uint64_t>(p));
+    GlobalCell *cells = static_cast<GlobalCell *>(beside(*memory, (memory->bytes + 1) / 2 * sizeof(GlobalCell)));
+    if (!cells) return;
+    uint64_t at = reinterpret_cast<uint64_t>(p) - memory->start;
+    GlobalUse now{machine->barriers, machine->id, static_cast<uint16_t>(fiber.number)};
+    auto fault = [&](const char *who, const char *did, uint32_t other) {
+        const char *form = "%s byte %llu of an allocation of %zu bytes, which %s %s in the same launch";
+        unsigned long long byte = at;
+        fail_for(fiber, format(form, write ? "writes" : "reads", byte, memory->bytes, who, did), code, unpacked(other));
+    };
+    for (uint64_t i = at / 2; i <= (at + size - 1) / 2; i++) {
+        GlobalCell &cell = cells[i];
+        if (const char *who = disorder(cell.write, fiber)) fault(who, "wrote", cell.write_code);
+        if (write) {
+            if (const char *who = disorder(cell.read, fiber)) fault(who, "read", cell.read_code);
+            cell.write = now;
+            cell.write_code = packed(code);
+            continue;
+        }
+        GlobalUse &read = cell.read;
+        bool others = of_this_launch(read) && (read.time < machine->block_start || read.thread == SEVERAL_BLOCKS);
+        bool several = of_this_launch(read) && read.time == now.time && read.thread != now.thread;
+        read = {now.time, now.machine, others ? SEVERAL_BLOCKS : several ? SEVERAL : now.thread};
+        cell.read_code = packed(code);
+    }
+}
+
 void watch_copy_start(const Fiber &fiber, const void *p, size_t size, const void *code) {
     watch_write(fiber, p, size, code);
     Cell *cell = cells_at(p);
@@ -145,13 +202,14 @@ inline void access(const void *p, size_t size, bool write, const void *code) {
         write ? watch_write(fiber, p, size, code) : watch_read(fiber, p, size, code);
     } else if (is_device(p)) {
         require_global(*m->running, p, size, write ? "writes" : "reads", code);
+        watch_global(*m->running, p, size, write, code);
     }
 }
 
 inline void aligned(const void *p, size_t size, bool write, const void *code) {
     if (reinterpret_cast<uintptr_t>(p) % size)
-        fail_for(*machine->running, format("%s %zu bytes at %p, no multiple of it", write ? "writes" : "reads", size, p),
-                 code);
+        fail_for(*machine->running,
+                 format("%s %zu bytes at %p, no multiple of it", write ? "writes" : "reads", size, p), code);
     access(p, size, write, code);
 }
 

@@ -2,15 +2,15 @@
 
 use super::tiles::{self, Form, STEP, Tile};
 use crate::device::Device;
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::dtype::{DType, f16};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 
-static F32: Family = Family { name: "gemm_f32", ptx: include_str!("../../../../kernels/ptx/gemm_f32.ptx") };
-static F16: Family = Family { name: "gemm_f16", ptx: include_str!("../../../../kernels/ptx/gemm_f16.ptx") };
-static BF16: Family = Family { name: "gemm_bf16", ptx: include_str!("../../../../kernels/ptx/gemm_bf16.ptx") };
-static SUMS: Family = Family { name: "sums", ptx: include_str!("../../../../kernels/ptx/sums.ptx") };
+static F32: Family = family!("gemm_f32");
+static F16: Family = family!("gemm_f16");
+static BF16: Family = family!("gemm_bf16");
+static SUMS: Family = family!("sums");
 
 /// Matrices that one launch takes.
 const MOST: usize = 3;

@@ -1,0 +1,22 @@
+//! The CUDA device, on an emulated GPU, or on a real one where `CLOZE_TEST_CUDA=1`: every operation gives what the CPU
+//! gives.
+
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+#![allow(clippy::unwrap_used)] // a test may panic
+
+#[path = "../oracle/mod.rs"]
+mod oracle;
+
+mod attention;
+mod driver;
+mod emulated;
+mod emulation;
+#[macro_use]
+mod harness;
+mod linear;
+mod ptx;
+
+/// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.
+fn repository() -> std::path::PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
