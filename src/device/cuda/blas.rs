@@ -348,7 +348,9 @@ impl Blas {
         // SAFETY: all of it was made by this library and is used no more.
         unsafe {
             for plan in plans.into_values() {
-                plan.layouts.into_iter().for_each(|layout| drop((self.functions.drop_layout)(layout)));
+                for layout in plan.layouts {
+                    (self.functions.drop_layout)(layout);
+                }
                 (self.functions.drop_product)(plan.product);
             }
             (self.functions.destroy)(self.handle);
