@@ -1,7 +1,7 @@
 //! Compiles `kernels/*.cu` to `kernels/ptx/*.ptx`, the same bytes on every machine: `kernels/build.sh` runs it.
 //!
-//! A PTX file starts with what it was made from: a hash of its sources and of its own text, the compiler with its options,
-//! and what every kernel takes of a processor. `tests/cuda/ptx.rs`, which includes this file, compares.
+//! A PTX file starts with what it was made from: a hash of its sources and of its own text, the compiler with its
+//! options, and what every kernel takes of a processor. `tests/cuda/ptx.rs`, which includes this file, compares.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -187,8 +187,8 @@ impl Compiler {
         let pointers = |of: &[CString]| of.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
         let (name, text, option) = (pointers(&names), pointers(&texts), pointers(&options));
         let mut program = std::ptr::null_mut();
-        // SAFETY: the functions have these types; all strings end in a zero byte and outlive the calls; counts are those of
-        // the arrays.
+        // SAFETY: the functions have these types; all strings end in a zero byte and outlive the calls; counts are
+        // those of the arrays.
         unsafe {
             let create: Create = self.function("nvrtcCreateProgram")?;
             let compile: Compile = self.function("nvrtcCompileProgram")?;

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Compiles kernels/*.cu to kernels/ptx/*.ptx: kernels/build.sh [FAMILY …]
 #
-# The compiler is NVRTC 12.0.140, whose PTX drivers from R525 on take, with ptxas of the same version to see what kernels
-# need. It comes from Python's registry with pip, into target/ptx, or is named: CLOZE_NVRTC is libnvrtc.so.12 (with its
-# libnvrtc-builtins.so beside it), CLOZE_PTXAS is ptxas. The result does not depend on the machine.
+# The compiler is NVRTC 12.0.140, whose PTX drivers from R525 on take, with ptxas of the same version to see what
+# kernels need. It comes from Python's registry with pip, into target/ptx, or is named: CLOZE_NVRTC is libnvrtc.so.12
+# (with its libnvrtc-builtins.so beside it), CLOZE_PTXAS is ptxas. The result does not depend on the machine.
 set -eu
 kernels=$(cd "$(dirname "$0")" && pwd)
 folder=${CARGO_TARGET_DIR:-$kernels/../target}/ptx

@@ -64,12 +64,9 @@ INLINE void load_distances(f32 *band, const Inputs &in, int first, int column) {
     });
 }
 
+// Queries, keys and then weights, values, and with relative positions a band.
 template <bool RELATIVE> struct ForwardTiles {
-    Tile query;
-    // Then weights.
-    Tile key;
-    Tile value;
-    Tile band[RELATIVE ? 2 : 1];
+    Tile tile[RELATIVE ? 5 : 3];
     Queries queries;
 };
 
@@ -78,8 +75,11 @@ template <bool RELATIVE>
 INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *pieces, ForwardTiles<RELATIVE> &tiles) {
     const Piece piece = piece_of(pieces);
     const int length = piece.end_key - piece.first_key, chunk = blockIdx.z * CHUNK, width = width_of(in.dim, chunk);
+    Queries &queries = tiles.queries;
+    f32 *query_tile = tiles.tile[0], *key_tile = tiles.tile[1], *value_tile = tiles.tile[2];
+    f32 *band = tiles.tile[RELATIVE ? 3 : 0];
     const u32 first = RELATIVE ? piece.start : piece.first_query;
-    find_queries(tiles.queries, piece, in.rows, RELATIVE, first, in.first_row);
+    find_queries(queries, piece, in.rows, RELATIVE, first, in.first_row);
 
     f32 sums[ROWS][COLUMNS], largest[ROWS], totals[ROWS];
     clear(sums);
@@ -93,20 +93,20 @@ INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *piec
 #pragma unroll 1
         for (int column = 0; column < in.dim; column += CHUNK) {
             sync_block();
-            load_queries(tiles.query, in, in.query, tiles.queries, column);
-            load_rows(tiles.key, in, in.key, piece.first_key + from, count, column);
-            if (RELATIVE) load_distances(tiles.band[0], in, (int)piece.start - from, column);
-            if (column == chunk) load_rows(tiles.value, in, in.value, piece.first_key + from, count, column);
+            load_queries(query_tile, in, in.query, queries, column);
+            load_rows(key_tile, in, in.key, piece.first_key + from, count, column);
+            if (RELATIVE) load_distances(band, in, (int)piece.start - from, column);
+            if (column == chunk) load_rows(value_tile, in, in.value, piece.first_key + from, count, column);
             sync_block();
             const int part = width_of(in.dim, column);
             if (RELATIVE)
-                against_band<FALLING, true>(scores, tiles.query, tiles.key, tiles.band[0], in.with_keys, part);
+                against_band<FALLING, true>(scores, query_tile, key_tile, band, in.with_keys, part);
             else
-                against_rows(scores, tiles.query, tiles.key, part);
+                against_rows(scores, query_tile, key_tile, part);
         }
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const int seen = lesser(length, tiles.queries.position[row_of(i)] + 1 + in.ahead);
+            const int seen = lesser(length, queries.position[row_of(i)] + 1 + in.ahead);
             f32 most = -INFINITE;
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++) {
@@ -127,26 +127,26 @@ INLINE void forward(const Inputs &in, void *y, f32 *log_sum_exp, const u32 *piec
             for (int c = 0; c < COLUMNS; c++) sums[i][c] *= shrink;
         }
         u32 masks[COLUMNS];
-        kept_of_rows(masks, in.draw, tiles.queries, from);
+        kept_of_rows(masks, in.draw, queries, from);
 #pragma unroll
         for (int i = 0; i < ROWS; i++)
 #pragma unroll
             for (int j = 0; j < COLUMNS; j++)
                 if (!(masks[j] >> 4 * i & 1)) scores[i][j] = 0.0f;
         sync_block();
-        keep(tiles.key, scores);
-        onto_columns(sums, tiles.key, tiles.value, width, count);
+        keep(key_tile, scores);
+        onto_columns(sums, key_tile, value_tile, width, count);
     }
     const Columns answers = in.answers(y);
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
-        const int query = tiles.queries.query[row_of(i)];
+        const int query = queries.query[row_of(i)];
         if (query >= 0 && log_sum_exp && chunk == 0 && lane_of() == 0)
             log_sum_exp[(u64)query * in.heads + blockIdx.y] = largest[i] + logf(totals[i]);
     }
-    write(tiles.key, sums, width, in.type, in.aligned, [&](int i) { return in.draw.scale / totals[i]; },
+    write(key_tile, sums, width, in.type, in.aligned, [&](int i) { return in.draw.scale / totals[i]; },
           [&](int row) {
-              const int query = tiles.queries.query[row];
+              const int query = queries.query[row];
               return query < 0 ? (u8 *)0 : answers.row(query) + chunk * size_of(in.type);
           });
 }

@@ -9,6 +9,8 @@
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
 
 mod backward;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 mod relative;
 #[cfg(test)]

@@ -53,9 +53,15 @@ fn set_if_unset(name: &str, value: &Path) {
     }
 }
 
-/// The GPU, computing hidden states in `working`; `None`, and loudly, where it cannot be emulated.
+/// The GPU, computing hidden states in `working`; `None`, and loudly, where it cannot be emulated. A real one is the
+/// same for all tests: its driver compiles kernels for each.
 pub fn gpu(working: DType) -> Option<Cuda> {
-    prepared().then(|| Cuda::new(0, working).unwrap_or_else(|e| panic!("{e}")))
+    static REAL: [OnceLock<Cuda>; 3] = [const { OnceLock::new() }; 3];
+    let new = || Cuda::new(0, working).unwrap_or_else(|e| panic!("{e}"));
+    if real() {
+        return Some(REAL[working as usize].get_or_init(new).clone());
+    }
+    prepared().then(new)
 }
 
 /// Runs a test for every type of hidden states.
@@ -73,8 +79,8 @@ pub fn cpu() -> Cpu {
     CPU.get_or_init(|| Cpu::new(1).unwrap()).clone()
 }
 
-/// Runs a test in a process of its own, with an environment of its own: what the emulated driver pretends is process-wide.
-/// `test` is a closure written in the test function, which gives its name. Not on a real GPU.
+/// Runs a test in a process of its own, with an environment of its own: what the emulated driver pretends is
+/// process-wide. `test` is a closure written in the test function, which gives its name. Not on a real GPU.
 #[track_caller]
 pub fn in_child<F: FnOnce()>(settings: &[(&str, &str)], test: F) {
     const CHILD: &str = "CLOZE_TEST_CHILD";
@@ -197,8 +203,8 @@ tuples!(A B C D);
 tuples!(A B C D E);
 tuples!(A B C D E F);
 
-/// Fails where a number differs from the expected one by more than `tolerance` times the largest expected of its part, or
-/// is not finite where the expected one is.
+/// Fails where a number differs from the expected one by more than `tolerance` times the largest expected of its part,
+/// or is not finite where the expected one is.
 #[track_caller]
 pub fn close(expected: &[Vec<f32>], got: &[Vec<f32>], tolerance: f32) {
     assert_eq!(expected.len(), got.len(), "parts of the answer");

@@ -7,6 +7,7 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+mod attention;
 mod driver;
 mod emulated;
 mod emulation;
@@ -14,6 +15,7 @@ mod emulation;
 mod harness;
 mod embedding;
 mod layer_norm;
+mod linear;
 mod losses;
 mod optimizer;
 mod pointwise;

@@ -3,6 +3,7 @@
 //! Nothing here waits for the device but [`Device::download`] and its like: every call enqueues and returns. As all work of
 //! a device is in one order, memory that is freed may be used again at once.
 
+mod blas;
 mod buffer;
 mod context;
 mod convert;
@@ -14,9 +15,11 @@ mod replay;
 
 use std::sync::Arc;
 
+pub use blas::{Call, Operand};
 pub use buffer::CudaBuffer;
 pub use driver::{DeviceInfo, devices};
 pub use indices::Indices;
+pub(crate) use kernels::family;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
@@ -81,6 +84,25 @@ impl Cuda {
     /// An error once the call has been cancelled.
     pub fn check_cancel(&self) -> Result<()> {
         self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+
+    /// Whether there is a cuBLASLt to be asked for products.
+    pub fn has_blas(&self) -> bool {
+        self.context.blas().is_some()
+    }
+
+    /// Enqueues a product by cuBLASLt. `false` where it is not there, or has no way to compute it.
+    ///
+    /// # Safety
+    /// The operands are in this device's memory, in their types, and their shapes fit each other; nothing else refers to
+    /// what is written.
+    pub unsafe fn multiply(&self, call: &Call) -> Result<bool> {
+        self.check_cancel()?;
+        match self.context.blas() {
+            // SAFETY: the caller's promise.
+            Some(blas) => unsafe { blas.multiply(&self.context, call) },
+            None => Ok(false),
+        }
     }
 
     /// Row numbers, offsets or ids in the device's memory. The same numbers again are not copied again while they are

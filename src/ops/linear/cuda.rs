@@ -1,7 +1,9 @@
 //! Linear layers on a GPU. Weights are read in the type of hidden states, gradients of parameters are summed in f32.
 //!
-//! A row's outputs have the same bits whatever other rows there are; see kernels/gemm_f32.cu and kernels/gemm_tensor.cuh.
+//! In f32 a row's outputs have the same bits whatever other rows there are, see kernels/gemm_f32.cu; in 16 bits as long as
+//! cuBLASLt takes none of them, see kernels/gemm_tensor.cuh and `library`.
 
+mod library;
 mod products;
 mod tiles;
 
@@ -32,11 +34,15 @@ pub(in crate::ops) fn written(hidden: &mut Hidden<Cuda>) -> Matrix {
     Matrix { start: hidden.buffer_mut().pointer_mut(), stride: hidden.cols() }
 }
 
-fn weights(device: &Cuda, layers: &[Linear<'_, Cuda>]) -> Result<Vec<Right>> {
+fn weights(products: &Products<'_>, layers: &[Linear<'_, Cuda>], rows: usize) -> Result<Vec<Right>> {
+    let Products { device, dtype } = *products;
+    let library = library::takes(products, rows);
     let right = |layer: &Linear<'_, Cuda>| {
+        let narrow = layer.bias.filter(|_| library).map(|bias| device.reading(bias.buffer(), dtype));
         Ok(Right {
-            start: reading(device, layer.weight, device.working())?,
+            start: reading(device, layer.weight, dtype)?,
             bias: layer.bias.map_or(0, |bias| bias.buffer().pointer()),
+            narrow_bias: narrow.transpose()?.unwrap_or(0),
             outputs: layer.weight.shape().0,
         })
     };
@@ -54,7 +60,7 @@ impl Op for Cuda {
         let products = Products { device: self, dtype: self.working() };
         let output = Output { activation, ..Output::of(written(y)) };
         // SAFETY: the wrapper has checked that the layers lead from x to y, and y is borrowed exclusively.
-        unsafe { products.nt(stored(x), x.shape(), &weights(self, layers)?, output) }
+        unsafe { products.nt(stored(x), x.shape(), &weights(&products, layers, x.rows())?, output) }
     }
 
     fn linear_backward_input(
@@ -66,7 +72,7 @@ impl Op for Cuda {
         let products = Products { device: self, dtype: self.working() };
         let output = Output::of(written(dx));
         // SAFETY: the wrapper has checked that the layers lead from dx to dy, and dx is borrowed exclusively.
-        unsafe { products.nn(stored(dy), dx.shape(), &weights(self, layers)?, output) }
+        unsafe { products.nn(stored(dy), dx.shape(), &weights(&products, layers, dy.rows())?, output) }
     }
 
     fn linear_backward_parameters(

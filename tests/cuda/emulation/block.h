@@ -61,7 +61,8 @@ struct Machine {
     Fiber *running = nullptr;
     Context scheduler;
     uint32_t threads = 0, ended = 0, at_barrier = 0;
-    // Barriers of all blocks so far, the starts of blocks included; what they were when this block and this launch began.
+    // Barriers of all blocks so far, the starts of blocks included; what they were when this block and this launch
+    // began.
     uint32_t barriers = 0, block_start = 0, launch_start = 0;
     uint16_t id = 0; // no other's
     uint64_t random = 1;

@@ -1,6 +1,6 @@
 // The functions of libcuda.so.1 that cloze calls, over the emulated machine. Stricter than the driver where that finds
-// mistakes: handles, ranges, the current context and every argument of a launch are checked, and what the host asked to be
-// copied to it is there only once it has waited.
+// mistakes: handles, ranges, the current context and every argument of a launch are checked, and what the host asked to
+// be copied to it is there only once it has waited.
 //
 // What it pretends is set by the environment, read at each call:
 //   CLOZE_EMULATED_DEVICES=n      number of devices, 1 where not set
@@ -154,7 +154,8 @@ int within(const char *call, uint64_t address, size_t bytes) {
 }
 
 int on_host(const char *call, const void *p) {
-    return p && !emulation::is_device(p) ? SUCCESS : refuse(INVALID_VALUE, std::string(call) + ": not the host's memory");
+    if (p && !emulation::is_device(p)) return SUCCESS;
+    return refuse(INVALID_VALUE, std::string(call) + ": not the host's memory");
 }
 
 // The entry points of PTX with their parameters.
@@ -202,8 +203,8 @@ int check_argument(const Entry &entry, size_t i, uint64_t value) {
 
 API cuInit(unsigned flags) {
     if (flags) return refuse(INVALID_VALUE, "cuInit with flags");
-    int error = static_cast<int>(setting("CLOZE_EMULATED_INIT", setting("CLOZE_EMULATED_DEVICES", 1) < 1 ? NO_DEVICE : 0));
-    if (error) return error;
+    if (int error = static_cast<int>(setting("CLOZE_EMULATED_INIT", 0))) return error;
+    if (setting("CLOZE_EMULATED_DEVICES", 1) < 1) return NO_DEVICE;
     initialised = true;
     return SUCCESS;
 }
@@ -268,7 +269,8 @@ API cuDevicePrimaryCtxRetain(void **context, int device) {
 
 API cuDevicePrimaryCtxRelease_v2(int device) {
     std::lock_guard<std::mutex> guard(handles_lock);
-    if (device < 0 || device > 1 || !devices[device].users) return refuse(INVALID_CONTEXT, "released more than retained");
+    if (device < 0 || device > 1) return INVALID_DEVICE;
+    if (!devices[device].users) return refuse(INVALID_CONTEXT, "released more than retained");
     if (!--devices[device].users) handles.erase(&devices[device]);
     return SUCCESS;
 }
@@ -503,7 +505,8 @@ API cuModuleGetFunction(void **function, void *handle, const char *name) {
 API cuFuncSetAttribute(void *handle, int attribute, int value) {
     Function *function = known<Function>(handle);
     if (!function) return refuse(INVALID_HANDLE, "cuFuncSetAttribute of no kernel");
-    if (attribute != 8) return refuse(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
+    if (attribute != 8) // most dynamic shared memory
+        return refuse(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
     if (value < 0 || uint32_t(value) > MOST_SHARED)
         return refuse(INVALID_VALUE, std::to_string(value) + " bytes of shared memory, " + std::to_string(MOST_SHARED) +
                                          " are the most on every device");
@@ -511,7 +514,8 @@ API cuFuncSetAttribute(void *handle, int attribute, int value) {
     return SUCCESS;
 }
 
-// `values` points to eight bytes for each argument, and is null after the last, as cloze has it: so their number is known.
+// `values` points to eight bytes for each argument, and is null after the last, as cloze has it: so their number is
+// known.
 API cuLaunchKernel(void *handle, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y,
                    unsigned threads_z, unsigned shared, void *stream, void **values, void **extra) {
     Function *function = known<Function>(handle);
@@ -524,7 +528,8 @@ API cuLaunchKernel(void *handle, unsigned x, unsigned y, unsigned z, unsigned th
         return no(std::to_string(threads) + " threads, " + std::to_string(function->signature.most_threads) +
                   " are the most");
     if (shared > function->shared)
-        return no(std::to_string(shared) + " bytes of shared memory, " + std::to_string(function->shared) + " are the most");
+        return no(std::to_string(shared) + " bytes of shared memory, " + std::to_string(function->shared) +
+                  " are the most");
     auto arguments = std::make_shared<std::vector<uint64_t>>();
     for (size_t i = 0; values[i]; i++) arguments->push_back(*static_cast<uint64_t *>(values[i]));
     if (arguments->size() != entry.count)
@@ -578,8 +583,8 @@ API cloze_emulation_seed(uint64_t value) {
     return SUCCESS;
 }
 
-// Of this thread: launches, matrices loaded, additional cycles that bank conflicts cost them; of the process: live blocks
-// and bytes of device memory.
+// Of this thread: launches, matrices loaded, additional cycles that bank conflicts cost them; of the process: live
+// blocks and bytes of device memory.
 API cloze_emulation_counts(uint64_t *out) {
     out[0] = emulation::counts.launches;
     out[1] = emulation::counts.matrices;

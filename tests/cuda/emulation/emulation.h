@@ -1,10 +1,10 @@
 // The CPU's half of kernels/device.cuh: the same names, for kernels compiled as C++17.
 //
-// Contract of CUDA that is checked, here and in machine.cpp: every lane takes part in what a warp does together, and at the
-// same place; every thread of a block that has not ended reaches its barrier; copies are complete where they were waited
-// for, not before; addresses are aligned and within their memory. What is done between two barriers happens in random
-// order. Shared memory starts as NaN. Where compiled with CLOZE_WATCHED (see watch.cpp), each access is checked, and two
-// threads that use the same shared memory without a barrier between them are an error.
+// Contract of CUDA that is checked, here and in machine.cpp: every lane takes part in what a warp does together, and at
+// the same place; every thread of a block that has not ended reaches its barrier; copies are complete where they were
+// waited for, not before; addresses are aligned and within their memory. What is done between two barriers happens in
+// random order. Shared memory starts as NaN. Where compiled with CLOZE_WATCHED (see watch.cpp), each access is checked,
+// and two threads that use the same shared memory without a barrier between them are an error.
 //
 // Kernels are included in a namespace; the headers below are included before it begins.
 #pragma once

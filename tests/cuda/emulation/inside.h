@@ -1,5 +1,5 @@
-// What a kernel that runs, or waits to be run, sees of the machine. Nothing of the standard library: what is compiled with
-// watched accesses must not stand for what is not.
+// What a kernel that runs, or waits to be run, sees of the machine. Nothing of the standard library: what is compiled
+// with watched accesses must not stand for what is not.
 #pragma once
 
 #include <cstddef>

@@ -140,8 +140,8 @@ std::string stuck(Machine &m) {
         }
         ++(block ? at_block : at_warp);
     }
-    return format("deadlock: %s; %u threads wait for the block, %u for their warp, %u have ended", what.c_str(), at_block,
-                  at_warp, m.ended);
+    return format("deadlock: %s; %u threads wait for the block, %u for their warp, %u have ended", what.c_str(),
+                  at_block, at_warp, m.ended);
 }
 
 void prepare(Machine &m, const Launch &launch) {
@@ -193,7 +193,8 @@ void run_block(Machine &m, const Launch &launch, Index3 block) {
         if (!m.failure.empty()) return;
     }
     if (m.ended < m.threads) {
-        m.failure = format("%s block (%u, %u, %u): %s", launch.entry->name, block.x, block.y, block.z, stuck(m).c_str());
+        std::string what = stuck(m);
+        m.failure = format("%s block (%u, %u, %u): %s", launch.entry->name, block.x, block.y, block.z, what.c_str());
         return;
     }
     bool touched = false;
@@ -308,8 +309,8 @@ void require_shared(const Fiber &fiber, const void *p, size_t size, const char *
     const Machine &m = *machine;
     ptrdiff_t at = static_cast<const uint8_t *>(p) - m.shared;
     if (at < 0 || at + size > m.shared_bytes)
-        fail_for(fiber, format("%s %zu bytes at byte %td of %zu bytes of shared memory", what, size, at, m.shared_bytes),
-                 code);
+        fail_for(fiber,
+                 format("%s %zu bytes at byte %td of %zu bytes of shared memory", what, size, at, m.shared_bytes), code);
 }
 
 void require_global(const Fiber &fiber, const void *p, size_t size, const char *what, const void *code) {

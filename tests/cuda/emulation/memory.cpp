@@ -1,5 +1,5 @@
-// Device memory. Every allocation has pages of its own, ends where they end, and has a page before and after that nobody
-// may touch; addresses are used once. So accesses beyond an allocation, or after it was freed, are found.
+// Device memory. Every allocation has pages of its own, ends where they end, and has a page before and after that
+// nobody may touch; addresses are used once. So accesses beyond an allocation, or after it was freed, are found.
 
 #include <atomic>
 #include <cstring>

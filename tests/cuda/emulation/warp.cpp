@@ -125,7 +125,8 @@ uint16_t f32_to_f16(float x) {
     // 65520 lies in the middle between the largest f16 and 2¹⁶, and goes to even: infinity
     if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00);
     if (magnitude < 0x38800000) {
-        // Below 2⁻¹⁴: multiples of 2⁻²⁴, of which f32 has no finer ones at 0.5 + …, where its own rounding does the work.
+        // Below 2⁻¹⁴: multiples of 2⁻²⁴, of which f32 has no finer ones at 0.5 + …, where its own rounding does the
+        // work.
         float moved = float_of(magnitude) + 0.5f;
         return static_cast<uint16_t>(sign | (bits_of(moved) - bits_of(0.5f)));
     }

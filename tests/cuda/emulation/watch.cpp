@@ -1,10 +1,11 @@
 // Every access of a kernel to memory, watched.
 //
-// Kernels are compiled with -fsanitize=thread and -fsanitize=alignment,…, which make the compiler call a function before
-// each access; but not linked with those sanitizers' libraries: the functions are these. So an access outside of its memory
-// is an error at once, to the byte, and so are two accesses to the same shared memory by different threads, one of them
-// a write, without a barrier between them: sync_block orders all, sync_warp the threads of a warp. In global memory, blocks
-// of one launch have no order at all; what threads of a warp do to each other there is not looked at.
+// Kernels are compiled with -fsanitize=thread and -fsanitize=alignment,…, which make the compiler call a function
+// before each access; but not linked with those sanitizers' libraries: the functions are these. So an access outside of
+// its memory is an error at once, to the byte, and so are two accesses to the same shared memory by different threads,
+// one of them a write, without a barrier between them: sync_block orders all, sync_warp the threads of a warp. In
+// global memory, blocks of one launch have no order at all; what threads of a warp do to each other there is not looked
+// at.
 //
 // Without CLOZE_WATCHED kernels run as they are. What goes beyond memory is found where it meets a page that nobody may
 // touch, or bytes beside the memory that have changed afterwards; and races where they show in results.
@@ -75,8 +76,8 @@ bool unordered(const Access &before, const Access &now) {
                        const void *code) {
     std::string who = before.thread == SEVERAL ? "several threads" : format("thread %u", before.thread);
     ptrdiff_t at = static_cast<const uint8_t *>(p) - machine->shared;
-    fail_for(fiber, format("%s byte %td of shared memory, which %s %s, without a barrier between", what, at, who.c_str(),
-                           did), code, unpacked(before.code));
+    const char *form = "%s byte %td of shared memory, which %s %s, without a barrier between";
+    fail_for(fiber, format(form, what, at, who.c_str(), did), code, unpacked(before.code));
 }
 
 void coming(const Fiber &fiber, const char *what, const void *p, const Cell &cell, const void *code) {
@@ -154,9 +155,9 @@ void watch_global(const Fiber &fiber, const void *p, size_t size, bool write, co
     uint64_t at = reinterpret_cast<uint64_t>(p) - memory->start;
     GlobalUse now{machine->barriers, machine->id, static_cast<uint16_t>(fiber.number)};
     auto fault = [&](const char *who, const char *did, uint32_t other) {
-        fail_for(fiber, format("%s byte %llu of an allocation of %zu bytes, which %s %s in the same launch",
-                               write ? "writes" : "reads", static_cast<unsigned long long>(at), memory->bytes, who, did),
-                 code, unpacked(other));
+        const char *form = "%s byte %llu of an allocation of %zu bytes, which %s %s in the same launch";
+        unsigned long long byte = at;
+        fail_for(fiber, format(form, write ? "writes" : "reads", byte, memory->bytes, who, did), code, unpacked(other));
     };
     for (uint64_t i = at / 2; i <= (at + size - 1) / 2; i++) {
         GlobalCell &cell = cells[i];
@@ -207,8 +208,8 @@ inline void access(const void *p, size_t size, bool write, const void *code) {
 
 inline void aligned(const void *p, size_t size, bool write, const void *code) {
     if (reinterpret_cast<uintptr_t>(p) % size)
-        fail_for(*machine->running, format("%s %zu bytes at %p, no multiple of it", write ? "writes" : "reads", size, p),
-                 code);
+        fail_for(*machine->running,
+                 format("%s %zu bytes at %p, no multiple of it", write ? "writes" : "reads", size, p), code);
     access(p, size, write, code);
 }
 

@@ -1,16 +1,17 @@
 //! Products of matrices on a GPU: what the kernels of kernels/gemm*.cu are given.
 
+use super::library;
 use super::tiles::{self, Form, STEP, Tile};
 use crate::device::Device;
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::dtype::{DType, f16};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 
-static F32: Family = Family { name: "gemm_f32", ptx: include_str!("../../../../kernels/ptx/gemm_f32.ptx") };
-static F16: Family = Family { name: "gemm_f16", ptx: include_str!("../../../../kernels/ptx/gemm_f16.ptx") };
-static BF16: Family = Family { name: "gemm_bf16", ptx: include_str!("../../../../kernels/ptx/gemm_bf16.ptx") };
-static SUMS: Family = Family { name: "sums", ptx: include_str!("../../../../kernels/ptx/sums.ptx") };
+static F32: Family = family!("gemm_f32");
+static F16: Family = family!("gemm_f16");
+static BF16: Family = family!("gemm_bf16");
+static SUMS: Family = family!("sums");
 
 /// Matrices that one launch takes.
 const MOST: usize = 3;
@@ -55,6 +56,8 @@ pub struct Right {
     pub start: u64,
     /// Address of the bias in f32, or 0.
     pub bias: u64,
+    /// Address of the bias in the type of the product, where cuBLASLt may be asked and there is one, or 0.
+    pub narrow_bias: u64,
     /// N
     pub outputs: usize,
 }
@@ -98,6 +101,10 @@ impl Products<'_> {
     /// # Safety
     /// All addresses are of matrices of these shapes in the device's memory; only `output` may be written meanwhile.
     pub unsafe fn nt(&self, a: Matrix, (rows, depth): (usize, usize), weights: &[Right], output: Output) -> Result<()> {
+        // SAFETY: the caller's promise.
+        if unsafe { library::nt(self, a, (rows, depth), weights, &output) }? {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         let a = unsafe { self.aligned(a, rows, &[(0, depth)], true) }?;
         let mut column = 0;
@@ -143,6 +150,10 @@ impl Products<'_> {
         weights: &[Right],
         output: Output,
     ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        if unsafe { library::nn(self, a, (rows, columns), weights, &output) }? {
+            return Ok(());
+        }
         let mut column = 0;
         for (chunk, weights) in weights.chunks(MOST).enumerate() {
             let mut parts = Vec::new();
@@ -187,6 +198,8 @@ impl Products<'_> {
         if depth == 0 {
             return Ok(());
         }
+        // SAFETY: the caller's promise.
+        let sums = unsafe { library::tn(self, a, b, (depth, columns), sums) }?;
         // SAFETY: the caller's promise.
         let b = unsafe { self.aligned(b, depth, &[(0, columns)], false) }?;
         for sums in sums.chunks(MOST) {
