@@ -94,12 +94,19 @@ fn a_row_in_company_has_the_bits_it_has_alone() {
 }
 
 /// dx, dγ and dβ on a device, the latter two added to what is there unless they are frozen.
-fn backward<D: layer_norm::Op>(device: &D, rows: usize, width: usize, data: &[Vec<f32>; 3], trains: [bool; 2]) -> Vec<Vec<f32>> {
+fn backward<D: layer_norm::Op>(
+    device: &D,
+    rows: usize,
+    width: usize,
+    data: &[Vec<f32>; 3],
+    trains: [bool; 2],
+) -> Vec<Vec<f32>> {
     let [normal, scale, dy] = data;
     let saved = Saved { normal: hidden(device, normal, rows, width), scale: matrix(device, scale, rows, 1) };
     let (gamma, beta) = (matrix(device, &values(4, width), 1, width), matrix(device, &values(5, width), 1, width));
     let affine = Affine { gamma: &gamma, beta: &beta, epsilon: 1e-5 };
-    let (mut dgamma, mut dbeta) = (matrix(device, &values(6, width), 1, width), matrix(device, &values(7, width), 1, width));
+    let (mut dgamma, mut dbeta) =
+        (matrix(device, &values(6, width), 1, width), matrix(device, &values(7, width), 1, width));
     let gradients = Gradients {
         gamma: trains[0].then_some(Accumulate(&mut dgamma)),
         beta: trains[1].then_some(Accumulate(&mut dbeta)),

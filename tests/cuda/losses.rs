@@ -8,19 +8,8 @@ use cloze::ops::{binary_cross_entropy, softmax, squared_error};
 use crate::harness::{blank, blank_hidden, cpu, each, hidden, numbers, rounded, step, to_host, values};
 
 /// Rows and columns: for a warp and for a block, at the edges of what threads take, of even and of odd width.
-const SHAPES: [(usize, usize); 11] = [
-    (0, 5),
-    (1, 1),
-    (9, 2),
-    (5, 3),
-    (3, 64),
-    (2, 513),
-    (3, 1023),
-    (2, 1024),
-    (3, 1025),
-    (2, 8193),
-    (1, 30522),
-];
+const SHAPES: [(usize, usize); 11] =
+    [(0, 5), (1, 1), (9, 2), (5, 3), (3, 64), (2, 513), (3, 1023), (2, 1024), (3, 1025), (2, 8193), (1, 30522)];
 
 fn logits(gpu: &Cuda, rows: usize, width: usize) -> Vec<f32> {
     rounded(gpu.working(), &values(1, rows * width).iter().map(|z| 5.0 * z).collect::<Vec<_>>())

@@ -35,9 +35,7 @@ fn devices_that_mean_nothing() {
     unsafe {
         let count = cloze_device_count();
         assert!(count >= 2);
-        refused(CLOZE_MISSING, &format!("device {count}: there are {count}"), |e| {
-            cloze_device_get(count, out, e)
-        });
+        refused(CLOZE_MISSING, &format!("device {count}: there are {count}"), |e| cloze_device_get(count, out, e));
         refused(CLOZE_INVALID_ARGUMENT, "device: a null pointer", |e| cloze_device_get(0, null_mut(), e));
         assert_eq!(cloze_device_get(0, out, null_mut()), CLOZE_OK);
         assert_eq!((device.usable, device.precision, device.capability), (1, CLOZE_PRECISION_F32, 0));
