@@ -22,9 +22,9 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Enough tokens to keep every thread busy and the traffic of weights small, few enough that activations stay tens of
-    /// megabytes (a BERT-base layer holds 8 H + F values a token at its widest); 128 rows of logits are 15 MiB for 30,522
-    /// words.
+    /// Enough tokens to keep every thread busy and the traffic of weights small, few enough that activations stay tens
+    /// of megabytes (a BERT-base layer holds 8 H + F values a token at its widest); 128 rows of logits are 15 MiB for
+    /// 30,522 words.
     pub const PORTIONS: Portions = Portions {
         answer_tokens: 2048,
         answer_logits: 128,

@@ -6,6 +6,9 @@
 //! depends on the row's own number, the place in the model and the step, and on nothing that ran before. Whoever needs a
 //! mask again, as the gradient does, computes it again.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::ops::Range;
 
 use super::shared::SharedRows;

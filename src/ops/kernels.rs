@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::Accumulate;
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::device::{Device, Hidden};
 use crate::dtype::Scalar;
 use crate::error::{Error, Result};
 
 /// What happens to every number, or to every row as a whole, by itself.
-pub static POINTWISE: Family = Family { name: "pointwise", ptx: include_str!("../../kernels/ptx/pointwise.ptx") };
+pub static POINTWISE: Family = family!("pointwise");
 
 /// Losses and what they need of rows of logits.
-pub static LOSSES: Family = Family { name: "losses", ptx: include_str!("../../kernels/ptx/losses.ptx") };
+pub static LOSSES: Family = family!("losses");
 
 /// Blocks of 256 threads, each of which takes `each` of `count` numbers.
 pub fn numbers(count: usize, each: usize) -> Grid {

@@ -110,6 +110,21 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Working;
+
+    /// Compiles only while answering leaves open what hidden states consist of.
+    #[allow(dead_code)] // being compiled is the test
+    fn answers_with_hidden_states_of_any_type<D: Ops<Activation = Working>>() {
+        let _ = fill::<D, Vec<usize>>;
+        let _ = score::score::<D>;
+        let _ = causal::score::<D>;
+        let _ = embed::<D>;
+        let _ = hidden_states::<D>;
+        let _ = next_sentence::<D>;
+        let _ = classify::<D>;
+        let _ = tag::<D>;
+        let _ = generate::<D>;
+    }
 
     #[test]
     fn chunks_cover_everything_in_order() {

@@ -46,8 +46,8 @@ impl Need {
     }
 }
 
-/// The fastest way to train on a device that takes such `portions`, within `budget` bytes (0: no limit): the largest passes that fit, and activations kept if they
-/// fit, else computed again.
+/// The fastest way to train on a device that takes such `portions`, within `budget` bytes (0: no limit): the largest passes
+/// that fit, and activations kept if they fit, else computed again.
 ///
 /// Fails with `OutOfMemory`, naming the bytes it takes at least, when nothing fits.
 pub fn plan(config: &Config, load: &Load, portions: &Portions, budget: u64) -> Result<Need> {

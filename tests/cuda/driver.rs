@@ -139,8 +139,9 @@ fn kernels_that_are_not_there() {
         let gpu = gpu(DType::F32).unwrap();
         let error = launch(&gpu, "nothing", &values(1, 128)).unwrap_err();
         says(&error, Status::NoDevice, &["kernel nothing", "the PTX has no kernel nothing"]);
-        static UNKNOWN: Family = Family { name: "unknown", ptx: ".version 8.0\n.visible .entry only(\n)\n{\n}\n" };
-        let one = Kernel::of(&UNKNOWN, "only", DType::Bf16);
+        let ptx = crate::deflated(".version 8.0\n.visible .entry only(\n)\n{\n}\n");
+        let unknown: &'static Family = Box::leak(Box::new(Family { name: "unknown", ptx }));
+        let one = Kernel::of(unknown, "only", DType::Bf16);
         // SAFETY: nothing is started.
         let error = unsafe { gpu.launch(&one, Grid::line(1, 32), Args::new()) }.unwrap_err();
         says(&error, Status::NoDevice, &["kernel only_bf16"]);

@@ -19,7 +19,7 @@ pub fn family() -> &'static Family {
             format!(".visible .entry {name}(\n{parameters}\n)\n.maxntid 128, 1, 1\n{{\n}}\n")
         };
         let ptx = format!(".version 8.0\n{}", bugs().iter().map(entry).collect::<String>());
-        Family { name: BUGS, ptx: ptx.leak() }
+        Family { name: BUGS, ptx: crate::deflated(&ptx) }
     })
 }
 

@@ -7,14 +7,26 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+#[macro_use] // before the tests that use its macros
+mod harness;
+
 mod attention;
 mod driver;
+mod embedding;
 mod emulated;
 mod emulation;
-#[macro_use]
-mod harness;
+mod layer_norm;
 mod linear;
+mod losses;
+mod optimizer;
+mod pointwise;
+mod pooling;
 mod ptx;
+
+/// A family's PTX as the library keeps it.
+fn deflated(ptx: &str) -> &'static [u8] {
+    miniz_oxide::deflate::compress_to_vec(ptx.as_bytes(), 1).leak()
+}
 
 /// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.
 fn repository() -> std::path::PathBuf {

@@ -30,19 +30,18 @@ fn devices_that_mean_nothing() {
         });
     }
     let mut device: cloze_device = defaults();
+    let out = &raw mut device;
     // SAFETY: live locals.
     unsafe {
         let count = cloze_device_count();
         assert!(count >= 2);
-        refused(CLOZE_MISSING, &format!("device {count}: there are {count}"), |e| {
-            cloze_device_get(count, &mut device, e)
-        });
+        refused(CLOZE_MISSING, &format!("device {count}: there are {count}"), |e| cloze_device_get(count, out, e));
         refused(CLOZE_INVALID_ARGUMENT, "device: a null pointer", |e| cloze_device_get(0, null_mut(), e));
-        assert_eq!(cloze_device_get(0, &mut device, null_mut()), CLOZE_OK);
+        assert_eq!(cloze_device_get(0, out, null_mut()), CLOZE_OK);
         assert_eq!((device.usable, device.precision, device.capability), (1, CLOZE_PRECISION_F32, 0));
         assert_eq!(CStr::from_ptr(device.id.as_ptr()), c"cpu");
         for other in 1..count {
-            assert_eq!(cloze_device_get(other, &mut device, null_mut()), CLOZE_OK);
+            assert_eq!(cloze_device_get(other, out, null_mut()), CLOZE_OK);
             assert_eq!(device.usable == 0, device.note[0] != 0);
             assert!(CStr::from_ptr(device.id.as_ptr()).to_str().unwrap().starts_with("cuda"));
         }

@@ -1,387 +1,385 @@
-//! cuBLASLt, found at run time: NVIDIA's products of large 16-bit matrices.
+//! cuBLASLt where it is found: the maker's products of 16-bit matrices, which on its newest chips are faster than kernels
+//! that run on all of them.
 //!
-//! It is no part of the driver and may be absent; then, and for all other products, this library's own kernels do. What
-//! is called here is the same from CUDA 11 to 13: objects behind pointers from `…Create` functions, and one struct.
+//! Matrices are column-major there: a row-major matrix is its transpose. A plan for a shape is made once. The library's
+//! choice depends on the shape alone, so that a shape has the same bits every time.
 
 use std::collections::HashMap;
 use std::ffi::{OsString, c_int, c_void};
 use std::ptr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use cudarc::driver::sys::CUstream;
 use libloading::Library;
 
-use super::Cuda;
 use super::context::{Block, Context};
 use super::replay::{self, Action};
 use crate::dtype::DType;
 use crate::error::{Error, Result, Status};
 
-/// Who multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Multiplier {
-    /// This library's kernels: a row of a product has the same bits whatever other rows there are.
-    Own,
-    /// cuBLASLt where it is found and the product is large: the same bits for the same shape alone.
-    #[default]
-    Fastest,
-    /// cuBLASLt where it is found, however small the product.
-    Blas,
-}
+/// Names the library, or with `own` forbids it.
+const VARIABLE: &str = "CLOZE_CUBLASLT";
 
-impl Multiplier {
-    /// What `CLOZE_CUDA_BLAS` says: `own`, `auto` or `always`.
-    pub(super) fn named() -> Result<Self> {
-        match std::env::var("CLOZE_CUDA_BLAS").as_deref() {
-            Ok("own") => Ok(Self::Own),
-            Ok("auto") | Err(_) => Ok(Self::Fastest),
-            Ok("always") => Ok(Self::Blas),
-            Ok(other) => Err(Error::input(format!("CLOZE_CUDA_BLAS={other}: own, auto or always"))),
-        }
-    }
-}
+const NAMES: &[&str] = if cfg!(windows) {
+    &["cublasLt64_13.dll", "cublasLt64_12.dll"]
+} else {
+    &[
+        "libcublasLt.so.13",
+        "libcublasLt.so.12",
+        "/usr/local/cuda/lib64/libcublasLt.so.13",
+        "/usr/local/cuda/lib64/libcublasLt.so.12",
+    ]
+};
 
-/// A product of row-major matrices, c = a b, or c + a b.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LargeProduct {
-    /// Type of a and b: one of the 16-bit ones.
-    pub dtype: DType,
-    /// Type of c: the same, or f32.
-    pub sums: DType,
-    /// Whether a and b are stored transposed.
-    pub transposed: [bool; 2],
-    /// Rows of c.
-    pub rows: usize,
-    /// Columns of c.
-    pub columns: usize,
-    /// Columns of a, rows of b.
-    pub depth: usize,
-    /// Elements from a stored row of a, b and c to the next.
-    pub strides: [usize; 3],
-    /// Whether c is added to.
-    pub adds: bool,
-}
-
-/// Multiply-adds from which a product is worth a call that is not ours.
-const LARGE: usize = 1 << 30;
-
-/// Bytes that cuBLASLt may use meanwhile, as NVIDIA recommends for Hopper.
+/// Bytes for what a product keeps meanwhile.
 const WORKSPACE: usize = 32 << 20;
 
-/// Pointers are taken to be aligned to no more than this many bytes, and to no less than a vector.
-const ALIGNMENTS: (u64, u64) = (16, 256);
+// Numbers of cublasLt.h and library_types.h, the same in CUDA 12 and 13.
+const COMPUTE_32F: c_int = 68;
+const TYPES: [(DType, c_int); 3] = [(DType::F32, 0), (DType::F16, 2), (DType::Bf16, 14)];
+const TRANSPOSE_A: c_int = 3;
+const TRANSPOSE_B: c_int = 4;
+const EPILOGUE: c_int = 7;
+const BIAS: c_int = 8;
+const EPILOGUE_BIAS: u32 = 4;
+const WORKSPACE_BYTES: c_int = 1;
+/// Of a, b and c, which is there as the summand and as the result.
+const ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
 
-impl Cuda {
-    /// Whether a product of that type with so many multiply-adds is one for cuBLASLt, and there is one.
-    pub fn multiplies(&self, dtype: DType, size: usize) -> bool {
-        let wanted = match self.multiplier {
-            Multiplier::Own => false,
-            Multiplier::Fastest => size >= LARGE,
-            Multiplier::Blas => size > 0,
-        };
-        wanted && dtype != DType::F32 && self.found().is_some()
-    }
+/// Bytes that addresses are multiples of, at least and as far as it matters.
+const ALIGNED: (u64, u64) = (16, 256);
 
-    fn found(&self) -> Option<&Blas> {
-        self.blas.get_or_init(|| Blas::find(&self.context)).as_ref()
-    }
+type Handle = *mut c_void;
 
-    /// Enqueues a product by cuBLASLt; `bias`, of the type of c, is added to every row. False where that is not to be
-    /// done, or cannot be: nothing has happened then.
-    ///
-    /// # Safety
-    /// `a`, `b` and `c` are of matrices of these shapes, `bias` of a row of c, in the device's memory; only c may be
-    /// written meanwhile.
-    pub unsafe fn multiply(&self, product: &LargeProduct, [a, b, c]: [u64; 3], bias: Option<u64>) -> Result<bool> {
-        let size = product.rows.saturating_mul(product.columns).saturating_mul(product.depth);
-        let lowest = |pointer: u64| 1 << pointer.trailing_zeros().min(ALIGNMENTS.1.trailing_zeros());
-        let alignment = [a, b, c].into_iter().chain(bias).map(lowest).min().unwrap_or(ALIGNMENTS.1);
-        let whole = product.strides.iter().all(|stride| stride.is_multiple_of(8));
-        if !self.multiplies(product.dtype, size) || !whole || alignment < ALIGNMENTS.0 {
-            return Ok(false);
-        }
-        let Some(blas) = self.found() else { return Ok(false) };
-        self.check_cancel()?;
-        let submission = self.context.submit()?;
-        let mut plans = blas.plans.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (*product, bias.is_some(), alignment);
-        let plan = plans.entry(key).or_insert_with(|| Plan::new(blas, product, bias.is_some(), alignment));
-        let Some(plan) = plan else { return Ok(false) };
-        if replay::noted(("cublasLtMatmul", product, a, b, c, bias)) == Action::Skip {
-            return Ok(true);
-        }
-        // SAFETY: the caller's promise; a context is current, as `submission` sees to.
-        let status = unsafe { plan.run(blas, [a, b, c], bias, self.context.stream()) };
-        drop(plans);
-        drop(submission);
-        match status {
-            0 => Ok(true),
-            status => Err(Error::new(Status::NoDevice, format!("cublasLtMatmul of {product:?}: status {status}"))),
-        }
-    }
-}
-
-type Object = *mut c_void;
-type Value = *const c_void;
-
-/// A way to compute a product, to be passed on as it is.
-type Algorithm = [u64; 8];
-
-/// `cublasLtMatmulHeuristicResult_t`
+/// What the library tells of a way to compute a product.
 #[repr(C)]
-#[derive(Default)]
-struct Advice {
-    algorithm: Algorithm,
+#[derive(Clone, Copy)]
+struct Found {
+    algorithm: [u64; 8],
     workspace: usize,
     state: c_int,
     waves: f32,
     reserved: [c_int; 4],
 }
 
-// Values of enumerations in cublasLt.h and library_types.h.
-const COMPUTE_F32: c_int = 68;
-const TYPE_F32: c_int = 0;
-const TYPE_F16: c_int = 2;
-const TYPE_BF16: c_int = 14;
-const DESC_TRANSPOSED_A: c_int = 3;
-const DESC_TRANSPOSED_B: c_int = 4;
-const DESC_EPILOGUE: c_int = 7;
-const DESC_BIAS_POINTER: c_int = 8;
-const TRANSPOSED: c_int = 1;
-const EPILOGUE_BIAS: c_int = 4;
-const PREFERENCE_WORKSPACE: c_int = 1;
-const PREFERENCE_ALIGNMENTS: [c_int; 4] = [5, 6, 7, 8];
-
-/// Declares the functions that are called, and looks them up.
-macro_rules! functions {
-    ($($field:ident $name:literal ($($argument:ty),*);)*) => {
-        struct Functions {
-            $($field: unsafe extern "C" fn($($argument),*) -> c_int,)*
-        }
-
-        impl Functions {
-            fn of(library: &Library) -> std::result::Result<Self, libloading::Error> {
-                // SAFETY: the types are those of cublasLt.h.
-                Ok(Self { $($field: unsafe { *library.get($name)? },)* })
-            }
-        }
-    };
-}
-functions! {
-    create b"cublasLtCreate" (*mut Object);
-    destroy b"cublasLtDestroy" (Object);
-    desc_create b"cublasLtMatmulDescCreate" (*mut Object, c_int, c_int);
-    desc_destroy b"cublasLtMatmulDescDestroy" (Object);
-    desc_set b"cublasLtMatmulDescSetAttribute" (Object, c_int, Value, usize);
-    layout_create b"cublasLtMatrixLayoutCreate" (*mut Object, c_int, u64, u64, i64);
-    layout_destroy b"cublasLtMatrixLayoutDestroy" (Object);
-    preference_create b"cublasLtMatmulPreferenceCreate" (*mut Object);
-    preference_destroy b"cublasLtMatmulPreferenceDestroy" (Object);
-    preference_set b"cublasLtMatmulPreferenceSetAttribute" (Object, c_int, Value, usize);
-    advise b"cublasLtMatmulAlgoGetHeuristic"
-        (Object, Object, Object, Object, Object, Object, Object, c_int, *mut Advice, *mut c_int);
-    matmul b"cublasLtMatmul"
-        (Object, Object, Value, Value, Object, Value, Object, Value, Value, Object, Object, Object, *const Algorithm,
-         Object, usize, CUstream);
-}
-
-/// The library, opened once a process: where `CLOZE_CUBLASLT` says, or where the system or the toolkit has it.
-fn functions() -> Option<&'static Functions> {
-    static FOUND: OnceLock<Option<Functions>> = OnceLock::new();
-    let find = || {
-        let names = ["libcublasLt.so.13", "libcublasLt.so.12"];
-        let places: Vec<OsString> = match std::env::var_os("CLOZE_CUBLASLT") {
-            Some(path) => vec![path],
-            None if cfg!(windows) => vec!["cublasLt64_13.dll".into(), "cublasLt64_12.dll".into()],
-            None => {
-                let places = ["", "/usr/local/cuda/lib64/"];
-                places.iter().flat_map(|place| names.map(|name| format!("{place}{name}").into())).collect()
-            }
-        };
-        places.iter().find_map(|place| {
-            // SAFETY: the library's initialisers are trusted as those of every linked library are.
-            let library = unsafe { Library::new(place) }.ok()?;
-            let functions = Functions::of(&library).ok()?;
-            // never closed: the functions stay
-            std::mem::forget(library);
-            Some(functions)
-        })
-    };
-    FOUND.get_or_init(find).as_ref()
+/// The functions that are used.
+struct Functions {
+    create: unsafe extern "C" fn(*mut Handle) -> c_int,
+    destroy: unsafe extern "C" fn(Handle) -> c_int,
+    product: unsafe extern "C" fn(*mut Handle, c_int, c_int) -> c_int,
+    set: unsafe extern "C" fn(Handle, c_int, *const c_void, usize) -> c_int,
+    drop_product: unsafe extern "C" fn(Handle) -> c_int,
+    layout: unsafe extern "C" fn(*mut Handle, c_int, u64, u64, i64) -> c_int,
+    drop_layout: unsafe extern "C" fn(Handle) -> c_int,
+    preference: unsafe extern "C" fn(*mut Handle) -> c_int,
+    prefer: unsafe extern "C" fn(Handle, c_int, *const c_void, usize) -> c_int,
+    drop_preference: unsafe extern "C" fn(Handle) -> c_int,
+    #[allow(clippy::type_complexity)] // as the header has it
+    heuristic: unsafe extern "C" fn(
+        Handle,
+        Handle,
+        Handle,
+        Handle,
+        Handle,
+        Handle,
+        Handle,
+        c_int,
+        *mut Found,
+        *mut c_int,
+    ) -> c_int,
+    #[allow(clippy::type_complexity)]
+    multiply: unsafe extern "C" fn(
+        Handle,
+        Handle,
+        *const c_void,
+        *const c_void,
+        Handle,
+        *const c_void,
+        Handle,
+        *const c_void,
+        *const c_void,
+        Handle,
+        *mut c_void,
+        Handle,
+        *const Found,
+        *mut c_void,
+        usize,
+        *mut c_void,
+    ) -> c_int,
+    // Last: the functions are gone with it.
+    _library: Library,
 }
 
-/// cuBLASLt as one device uses it.
+/// An operand as it lies in memory, row by row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Operand {
+    /// Address of the first element.
+    pub start: u64,
+    /// Rows and columns.
+    pub shape: (usize, usize),
+    /// Elements from a row to the next.
+    pub stride: usize,
+}
+
+/// c ← a' b' + bias, or c ← c + a' b', where a' is a or its transpose, and so is b'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Call {
+    /// Left, and whether it is transposed.
+    pub a: (Operand, bool),
+    /// Right, and whether it is transposed.
+    pub b: (Operand, bool),
+    /// The result.
+    pub c: Operand,
+    /// Type of a and b.
+    pub dtype: DType,
+    /// Type of c.
+    pub result: DType,
+    /// Address of the bias of every column of c, of the type of c, or 0. There is none where the product is added.
+    pub bias: u64,
+    /// Whether to add.
+    pub adds: bool,
+}
+
+/// A call but for its addresses, of which only what all of them are multiples of is known.
+type Shape = ([((usize, usize), usize); 3], [bool; 4], DType, DType, u64);
+
+impl Call {
+    fn shape(&self) -> Shape {
+        let of = |operand: &Operand| (operand.shape, operand.stride);
+        let flags = [self.a.1, self.b.1, self.adds, self.bias != 0];
+        ([of(&self.a.0), of(&self.b.0), of(&self.c)], flags, self.dtype, self.result, self.alignment())
+    }
+
+    /// Bytes that all addresses are multiples of.
+    fn alignment(&self) -> u64 {
+        let all = self.a.0.start | self.b.0.start | self.c.start | self.bias | ALIGNED.1;
+        1 << all.trailing_zeros()
+    }
+}
+
+/// The library, ready for one device.
 pub(super) struct Blas {
-    functions: &'static Functions,
-    context: Arc<Context>,
-    handle: Object,
+    functions: Functions,
+    handle: Handle,
     workspace: Block,
-    plans: Mutex<HashMap<(LargeProduct, bool, u64), Option<Plan>>>,
+    plans: Mutex<HashMap<Shape, Plan>>,
 }
 
-// SAFETY: cuBLASLt's handle may be used from any thread; plans are behind a mutex.
+/// How a shape is computed.
+#[derive(Clone, Copy)]
+struct Plan {
+    product: Handle,
+    layouts: [Handle; 3],
+    found: Found,
+}
+
+// SAFETY: the library's handles may be used from any thread; plans are behind a mutex.
 unsafe impl Send for Blas {}
 // SAFETY: as above.
 unsafe impl Sync for Blas {}
 
+fn check(status: c_int, call: &str) -> Result<()> {
+    match status {
+        0 => Ok(()),
+        3 => Err(Error::new(Status::OutOfMemory, format!("{call}: cuBLASLt cannot allocate memory"))),
+        status => Err(Error::new(Status::NoDevice, format!("{call}: cuBLASLt error {status}"))),
+    }
+}
+
+impl Functions {
+    /// Those of the library that is found first; `None` where there is none, or it is not to be used.
+    fn find() -> Option<Self> {
+        let named = std::env::var_os(VARIABLE);
+        let choices: Vec<OsString> = match named {
+            Some(own) if own == "own" => return None,
+            Some(path) => vec![path],
+            None => NAMES.iter().map(OsString::from).collect(),
+        };
+        // SAFETY: the library's initialisers are trusted as those of every linked library are.
+        let library = choices.iter().find_map(|name| unsafe { Library::new(name) }.ok())?;
+        // SAFETY: each type is that of the header's function of the name.
+        unsafe {
+            macro_rules! function {
+                ($name:literal) => {
+                    *library.get(concat!($name, "\0").as_bytes()).ok()?
+                };
+            }
+            Some(Self {
+                create: function!("cublasLtCreate"),
+                destroy: function!("cublasLtDestroy"),
+                product: function!("cublasLtMatmulDescCreate"),
+                set: function!("cublasLtMatmulDescSetAttribute"),
+                drop_product: function!("cublasLtMatmulDescDestroy"),
+                layout: function!("cublasLtMatrixLayoutCreate"),
+                drop_layout: function!("cublasLtMatrixLayoutDestroy"),
+                preference: function!("cublasLtMatmulPreferenceCreate"),
+                prefer: function!("cublasLtMatmulPreferenceSetAttribute"),
+                drop_preference: function!("cublasLtMatmulPreferenceDestroy"),
+                heuristic: function!("cublasLtMatmulAlgoGetHeuristic"),
+                multiply: function!("cublasLtMatmul"),
+                _library: library,
+            })
+        }
+    }
+}
+
 impl Blas {
-    fn find(context: &Arc<Context>) -> Option<Self> {
-        let functions = functions()?;
+    /// The library for the device of `context`; `None` where there is none that works.
+    pub fn find(context: &Context) -> Option<Self> {
+        let functions = Functions::find()?;
         let _current = context.enter().ok()?;
-        let workspace = replay::apart(|| context.alloc(WORKSPACE)).ok()?;
         let mut handle = ptr::null_mut();
         // SAFETY: a context is current; the pointer is to a live handle.
-        if unsafe { (functions.create)(&raw mut handle) } != 0 {
-            context.free(workspace);
-            return None;
-        }
-        Some(Self { functions, context: Arc::clone(context), handle, workspace, plans: Mutex::default() })
-    }
-}
-
-impl Drop for Blas {
-    fn drop(&mut self) {
-        self.plans.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-        if let Ok(_current) = self.context.enter() {
-            // SAFETY: the handle is ours; work under way does not need it.
-            let _ = unsafe { (self.functions.destroy)(self.handle) };
-        }
-        self.context.free(std::mem::take(&mut self.workspace));
-    }
-}
-
-/// How one product is computed.
-struct Plan {
-    functions: &'static Functions,
-    desc: Object,
-    /// Of cuBLASLt's A, B and C.
-    layouts: [Object; 3],
-    algorithm: Algorithm,
-    adds: bool,
-}
-
-impl Drop for Plan {
-    fn drop(&mut self) {
-        // SAFETY: each object is ours, or null where it was not made.
-        unsafe {
-            self.layouts.iter().filter(|layout| !layout.is_null()).for_each(|&layout| {
-                (self.functions.layout_destroy)(layout);
-            });
-            if !self.desc.is_null() {
-                (self.functions.desc_destroy)(self.desc);
-            }
-        }
-    }
-}
-
-fn typed(dtype: DType) -> c_int {
-    match dtype {
-        DType::F32 => TYPE_F32,
-        DType::F16 => TYPE_F16,
-        DType::Bf16 => TYPE_BF16,
-    }
-}
-
-/// A value that is passed by its address and size.
-fn value<T>(value: &T) -> (Value, usize) {
-    (ptr::from_ref(value).cast(), size_of::<T>())
-}
-
-impl Plan {
-    /// `None` where cuBLASLt knows no way.
-    ///
-    /// It takes columns for rows: cᵀ = bᵀ aᵀ is computed, whose first operand is the second here.
-    fn new(blas: &Blas, product: &LargeProduct, bias: bool, alignment: u64) -> Option<Self> {
-        let &LargeProduct { rows, columns, depth, strides, transposed, .. } = product;
-        let functions = blas.functions;
-        let ok = |status: c_int| (status == 0).then_some(());
-        let (desc, layouts) = (ptr::null_mut(), [ptr::null_mut(); 3]);
-        let mut plan = Self { functions, desc, layouts, algorithm: [0; 8], adds: product.adds };
-        // SAFETY: pointers are to live objects and values of the sizes that are given; a failure ends it.
-        unsafe {
-            ok((functions.desc_create)(&raw mut plan.desc, COMPUTE_F32, TYPE_F32))?;
-            let set = |name: c_int, number: c_int| {
-                let (at, size) = value(&number);
-                ok((functions.desc_set)(plan.desc, name, at, size))
-            };
-            // A row-major matrix is its own transpose in columns, and so is what is stored transposed twice that.
-            if transposed[1] {
-                set(DESC_TRANSPOSED_A, TRANSPOSED)?;
-            }
-            if transposed[0] {
-                set(DESC_TRANSPOSED_B, TRANSPOSED)?;
-            }
-            if bias {
-                set(DESC_EPILOGUE, EPILOGUE_BIAS)?;
-            }
-            let stored = |rows, columns, transposed| if transposed { (rows, columns) } else { (columns, rows) };
-            let shapes = [
-                (stored(depth, columns, transposed[1]), strides[1], product.dtype),
-                (stored(rows, depth, transposed[0]), strides[0], product.dtype),
-                ((columns, rows), strides[2], product.sums),
-            ];
-            for (layout, ((down, across), stride, dtype)) in plan.layouts.iter_mut().zip(shapes) {
-                let (down, across) = (down as u64, across as u64);
-                ok((functions.layout_create)(layout, typed(dtype), down, across, stride as i64))?;
-            }
-            let mut preference = ptr::null_mut();
-            ok((functions.preference_create)(&raw mut preference))?;
-            let (at, size) = value(&WORKSPACE);
-            let mut known = (functions.preference_set)(preference, PREFERENCE_WORKSPACE, at, size);
-            for name in PREFERENCE_ALIGNMENTS {
-                let bytes = alignment as u32;
-                let (at, size) = value(&bytes);
-                known |= (functions.preference_set)(preference, name, at, size);
-            }
-            let (mut advice, mut count) = (Advice::default(), 0);
-            let [a, b, c] = plan.layouts;
-            let (desc, advice_at) = (plan.desc, &raw mut advice);
-            known |= (functions.advise)(blas.handle, desc, a, b, c, c, preference, 1, advice_at, &raw mut count);
-            (functions.preference_destroy)(preference);
-            if known != 0 || count < 1 || advice.state != 0 || advice.workspace > WORKSPACE {
-                return None;
-            }
-            plan.algorithm = advice.algorithm;
-        }
-        Some(plan)
+        check(unsafe { (functions.create)(&raw mut handle) }, "cublasLtCreate").ok()?;
+        let workspace = context.lasting(WORKSPACE).ok()?;
+        Some(Self { functions, handle, workspace, plans: Mutex::default() })
     }
 
-    /// Enqueues the product; the status is cuBLASLt's.
+    /// Enqueues a product. `false` where the library has no way to compute it.
     ///
     /// # Safety
-    /// As [`Cuda::multiply`]; the context is current.
-    unsafe fn run(&self, blas: &Blas, [a, b, c]: [u64; 3], bias: Option<u64>, stream: CUstream) -> c_int {
-        let (one, beta) = (1.0f32, if self.adds { 1.0f32 } else { 0.0 });
-        let [left, right, sums] = self.layouts;
-        let place = ptr::with_exposed_provenance_mut::<c_void>;
-        // SAFETY: the caller's promise; layouts are those of the matrices, the workspace is as large as the plan was
-        // made for, and the stream runs one product at a time.
+    /// The operands are in the device's memory, in their types, and their shapes fit each other; nothing else refers to
+    /// what is written.
+    pub unsafe fn multiply(&self, context: &Context, call: &Call) -> Result<bool> {
+        if call.alignment() < ALIGNED.0 {
+            return Ok(false);
+        }
+        // First, as whoever records has it before the plans.
+        let _submission = context.submit()?;
+        // Held until the product is enqueued: its description holds the address of the bias.
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = *plans.entry(call.shape()).or_insert_with(|| replay::apart(|| self.plan(call)));
+        if plan.found.state != 0 {
+            return Ok(false);
+        }
+        if replay::noted(call) == Action::Skip {
+            return Ok(true);
+        }
+        if call.bias != 0 {
+            // SAFETY: the product's description is ours, and the value is an address.
+            check(unsafe { self.set(plan.product, BIAS, &call.bias) }, "cublasLtMatmulDescSetAttribute")?;
+        }
+        let (alpha, beta) = (1.0f32, if call.adds { 1.0f32 } else { 0.0 });
+        let [a, b, c] = [call.b.0.start, call.a.0.start, call.c.start].map(|start| start as *mut c_void);
+        // SAFETY: the plan is of this shape, the workspace is as large as it was promised, and the rest is the caller's
+        // promise. The order of operands is that of the transposed product.
+        check(
+            unsafe {
+                (self.functions.multiply)(
+                    self.handle,
+                    plan.product,
+                    (&raw const alpha).cast(),
+                    a,
+                    plan.layouts[0],
+                    b,
+                    plan.layouts[1],
+                    (&raw const beta).cast(),
+                    c,
+                    plan.layouts[2],
+                    c,
+                    plan.layouts[2],
+                    &raw const plan.found,
+                    self.workspace.start as *mut c_void,
+                    WORKSPACE,
+                    context.stream().cast(),
+                )
+            },
+            "cublasLtMatmul",
+        )?;
+        Ok(true)
+    }
+
+    /// # Safety
+    /// `product` is a description of a product, and `T` the type of the attribute.
+    unsafe fn set<T>(&self, product: Handle, attribute: c_int, value: &T) -> c_int {
+        // SAFETY: the caller's promise; the pointer is to a live value of that size.
+        unsafe { (self.functions.set)(product, attribute, ptr::from_ref(value).cast(), size_of::<T>()) }
+    }
+
+    /// The library's way to compute cᵀ = b'ᵀ a'ᵀ; its state tells whether there is one.
+    fn plan(&self, call: &Call) -> Plan {
+        let found = Found { algorithm: [0; 8], workspace: 0, state: 1, waves: 0.0, reserved: [0; 4] };
+        let mut plan = Plan { product: ptr::null_mut(), layouts: [ptr::null_mut(); 3], found };
+        if self.make(&mut plan, call).is_err() {
+            plan.found.state = 1;
+        }
+        plan
+    }
+
+    /// A context is current.
+    fn make(&self, plan: &mut Plan, call: &Call) -> Result<()> {
+        let Plan { product, layouts, found } = plan;
+        let number = |dtype| TYPES.iter().find(|(known, _)| *known == dtype).map_or(0, |(_, number)| *number);
+        let (mut preference, mut count) = (ptr::null_mut(), 0);
+        // SAFETY: pointers are to live values of the types that the header has, descriptions are made before they are
+        // used, and sizes are those of the values.
         unsafe {
-            if let Some(bias) = bias {
-                let (at, size) = value(&bias);
-                let status = (blas.functions.desc_set)(self.desc, DESC_BIAS_POINTER, at, size);
-                if status != 0 {
-                    return status;
+            check((self.functions.product)(product, COMPUTE_32F, 0), "cublasLtMatmulDescCreate")?;
+            for (attribute, transposed) in [(TRANSPOSE_A, call.b.1), (TRANSPOSE_B, call.a.1)] {
+                let operation = c_int::from(transposed);
+                check(self.set(*product, attribute, &operation), "cublasLtMatmulDescSetAttribute")?;
+            }
+            if call.bias != 0 {
+                check(self.set(*product, EPILOGUE, &EPILOGUE_BIAS), "cublasLtMatmulDescSetAttribute")?;
+                check(self.set(*product, BIAS, &call.bias), "cublasLtMatmulDescSetAttribute")?;
+            }
+            let operands = [(call.b.0, call.dtype), (call.a.0, call.dtype), (call.c, call.result)];
+            for (layout, (operand, dtype)) in layouts.iter_mut().zip(operands) {
+                let (rows, columns) = operand.shape;
+                let made =
+                    (self.functions.layout)(layout, number(dtype), columns as u64, rows as u64, operand.stride as i64);
+                check(made, "cublasLtMatrixLayoutCreate")?;
+            }
+            check((self.functions.preference)(&raw mut preference), "cublasLtMatmulPreferenceCreate")?;
+            let (limit, alignment) = (WORKSPACE, call.alignment() as u32);
+            let mut set = (self.functions.prefer)(
+                preference,
+                WORKSPACE_BYTES,
+                (&raw const limit).cast(),
+                size_of::<usize>(),
+            );
+            for attribute in ALIGNMENTS {
+                let value = (&raw const alignment).cast();
+                set |= (self.functions.prefer)(preference, attribute, value, size_of::<u32>());
+            }
+            let [a, b, c] = *layouts;
+            let asked = (self.functions.heuristic)(
+                self.handle,
+                *product,
+                a,
+                b,
+                c,
+                c,
+                preference,
+                1,
+                &raw mut *found,
+                &raw mut count,
+            );
+            (self.functions.drop_preference)(preference);
+            check(set, "cublasLtMatmulPreferenceSetAttribute")?;
+            check(asked, "cublasLtMatmulAlgoGetHeuristic")?;
+        }
+        if count == 0 {
+            found.state = 1;
+        }
+        Ok(())
+    }
+
+    /// Gives up what the library holds. The device has run what it was given.
+    pub fn close(self, context: &Context) {
+        let _current = context.enter();
+        let plans = self.plans.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: all of it was made by this library and is used no more.
+        unsafe {
+            for plan in plans.into_values() {
+                for layout in plan.layouts.into_iter().filter(|layout| !layout.is_null()) {
+                    (self.functions.drop_layout)(layout);
+                }
+                if !plan.product.is_null() {
+                    (self.functions.drop_product)(plan.product);
                 }
             }
-            (blas.functions.matmul)(
-                blas.handle,
-                self.desc,
-                value(&one).0,
-                place(b as usize),
-                left,
-                place(a as usize),
-                right,
-                value(&beta).0,
-                place(c as usize),
-                sums,
-                place(c as usize),
-                sums,
-                &raw const self.algorithm,
-                place(blas.workspace.start as usize),
-                WORKSPACE,
-                stream,
-            )
+            (self.functions.destroy)(self.handle);
         }
+        context.free(self.workspace);
     }
 }

@@ -6,10 +6,11 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ptr;
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use cudarc::driver::sys::{self, CUcontext, CUdeviceptr, CUfunction, CUmodule, CUstream};
 
+use super::blas::Blas;
 use super::driver::{DeviceInfo, check};
 use super::replay::{self, Action};
 use crate::dtype::DType;
@@ -20,6 +21,8 @@ pub(super) struct Context {
     pub info: DeviceInfo,
     pub modules: Mutex<HashMap<&'static str, Module>>,
     pub functions: RwLock<HashMap<(&'static str, Option<DType>), Function>>,
+    /// Looked for when a product is first large enough for it.
+    blas: OnceLock<Option<Blas>>,
     spare: Spare,
     /// Blocks have the size that was asked for, and go back to the driver at once.
     exact: bool,
@@ -94,6 +97,7 @@ impl Context {
             info,
             modules: Mutex::default(),
             functions: RwLock::default(),
+            blas: OnceLock::new(),
             spare: Spare::default(),
             exact: std::env::var_os(EXACT_VARIABLE).is_some_and(|value| value == "1"),
             gate: RwLock::default(),
@@ -166,6 +170,16 @@ impl Context {
             return block;
         }
         self.common(bytes)
+    }
+
+    /// Memory of no recording, however long it is kept.
+    pub fn lasting(&self, bytes: usize) -> Result<Block> {
+        self.common(bytes.next_multiple_of(GRANULE))
+    }
+
+    /// cuBLASLt, where there is one.
+    pub fn blas(&self) -> Option<&Blas> {
+        self.blas.get_or_init(|| replay::apart(|| Blas::find(self))).as_ref()
     }
 
     /// Memory of no recording.
@@ -272,6 +286,10 @@ impl Context {
 impl Drop for Context {
     fn drop(&mut self) {
         // Nothing can be told here: what fails is left to the end of the process.
+        let _ = self.synchronize();
+        if let Some(blas) = self.blas.take().flatten() {
+            blas.close(self);
+        }
         let _ = self.release_spare();
         if let Ok(_current) = self.enter() {
             let modules = self.modules.get_mut().unwrap_or_else(PoisonError::into_inner);

@@ -4,12 +4,12 @@ use cudarc::driver::sys::CUdeviceptr;
 
 use super::Cuda;
 use super::buffer::CudaBuffer;
-use super::kernels::{Family, Kernel};
+use super::kernels::{Family, Kernel, family};
 use super::launch::{Args, Grid};
 use crate::dtype::{DType, Scalar};
 use crate::error::{Error, Result};
 
-static CONVERT: Family = Family { name: "convert", ptx: include_str!("../../../kernels/ptx/convert.ptx") };
+static CONVERT: Family = family!("convert");
 
 const THREADS: u32 = 256;
 

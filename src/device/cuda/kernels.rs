@@ -19,9 +19,20 @@ use crate::error::{Error, Result};
 pub struct Family {
     /// Stem of the file.
     pub name: &'static str,
-    /// Its PTX.
-    pub ptx: &'static str,
+    /// Its PTX, deflated.
+    pub ptx: &'static [u8],
 }
+
+/// The [`Family`] of the file `kernels/<name>.cu`, with its PTX as `build.rs` deflated it.
+macro_rules! family {
+    ($name:literal) => {
+        $crate::device::cuda::Family {
+            name: $name,
+            ptx: include_bytes!(concat!(env!("OUT_DIR"), "/", $name, ".ptx.deflated")),
+        }
+    };
+}
+pub(crate) use family;
 
 /// A kernel of a family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +95,9 @@ impl Context {
         if let Some(module) = modules.get(family.name) {
             return Ok(*module);
         }
-        let image = CString::new(family.ptx).map_err(|e| Error::internal(format!("PTX of {}: {e}", family.name)))?;
+        let broken = |e: &dyn std::fmt::Display| Error::internal(format!("PTX of {}: {e}", family.name));
+        let ptx = miniz_oxide::inflate::decompress_to_vec(family.ptx).map_err(|e| broken(&e))?;
+        let image = CString::new(ptx).map_err(|e| broken(&e))?;
         let (mut module, mut log) = (ptr::null_mut(), vec![0u8; 4096]);
         let mut options = [Option_::CU_JIT_ERROR_LOG_BUFFER, Option_::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
         let mut values = [log.as_mut_ptr().cast::<c_void>(), ptr::without_provenance_mut(log.len())];

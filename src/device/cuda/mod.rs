@@ -13,12 +13,13 @@ mod kernels;
 mod launch;
 mod replay;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-pub use blas::{LargeProduct, Multiplier};
+pub use blas::{Call, Operand};
 pub use buffer::CudaBuffer;
 pub use driver::{DeviceInfo, devices};
 pub use indices::Indices;
+pub(crate) use kernels::family;
 pub use kernels::{Family, Kernel};
 pub use launch::{Args, Grid};
 
@@ -26,7 +27,6 @@ use super::{Device, Mapped, Portions};
 use crate::dtype::{DType, Element, Scalar, Working, bf16, f16};
 use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
-use blas::Blas;
 use context::Context;
 use indices::Latest;
 use replay::Graphs;
@@ -37,8 +37,6 @@ pub struct Cuda {
     context: Arc<Context>,
     latest: Arc<Latest>,
     graphs: Arc<Graphs>,
-    blas: Arc<OnceLock<Option<Blas>>>,
-    multiplier: Multiplier,
     working: DType,
     cancel: Option<Cancel>,
 }
@@ -53,8 +51,6 @@ impl Cuda {
             context: Arc::new(Context::new(info)?),
             latest: Arc::default(),
             graphs: Arc::default(),
-            blas: Arc::default(),
-            multiplier: Multiplier::named()?,
             working,
             cancel: None,
         })
@@ -63,11 +59,6 @@ impl Cuda {
     /// The same device, for a call that stops once `cancel` is set.
     pub fn cancelled_by(&self, cancel: Option<&Cancel>) -> Self {
         Self { cancel: cancel.cloned(), ..self.clone() }
-    }
-
-    /// The same device, for products by `multiplier`.
-    pub fn multiplying(&self, multiplier: Multiplier) -> Self {
-        Self { multiplier, ..self.clone() }
     }
 
     /// What the driver says of it.
@@ -93,6 +84,25 @@ impl Cuda {
     /// An error once the call has been cancelled.
     pub fn check_cancel(&self) -> Result<()> {
         self.cancel.as_ref().map_or(Ok(()), Cancel::check)
+    }
+
+    /// Whether there is a cuBLASLt to be asked for products.
+    pub fn has_blas(&self) -> bool {
+        self.context.blas().is_some()
+    }
+
+    /// Enqueues a product by cuBLASLt. `false` where it is not there, or has no way to compute it.
+    ///
+    /// # Safety
+    /// The operands are in this device's memory, in their types, and their shapes fit each other; nothing else refers to
+    /// what is written.
+    pub unsafe fn multiply(&self, call: &Call) -> Result<bool> {
+        self.check_cancel()?;
+        match self.context.blas() {
+            // SAFETY: the caller's promise.
+            Some(blas) => unsafe { blas.multiply(&self.context, call) },
+            None => Ok(false),
+        }
     }
 
     /// Row numbers, offsets or ids in the device's memory. The same numbers again are not copied again while they are

@@ -2,11 +2,11 @@
 
 use super::{Factors, Moments, Op, Step};
 use crate::device::Tensor;
-use crate::device::cuda::{Args, Cuda, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, Family, Grid, Kernel, family};
 use crate::error::Result;
 use crate::ops::kernels::{Parts, numbers};
 
-static OPTIMIZER: Family = Family { name: "optimizer", ptx: include_str!("../../../kernels/ptx/optimizer.ptx") };
+static OPTIMIZER: Family = family!("optimizer");
 
 /// Numbers whose squares one block adds up.
 const BLOCK: usize = 4096;

@@ -3,7 +3,7 @@
 mod pieces;
 
 use super::{AttentionDropout, Columns, Direction, Gradients, Inputs, Op, Relative, Saved};
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::device::{Device, Hidden, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -11,21 +11,14 @@ use crate::ops::Accumulate;
 use crate::ops::dropout::Draw;
 use pieces::{Order, Work};
 
-/// The kernels of `kernels/attention_*.cu`.
-macro_rules! family {
-    ($name:ident, $file:literal) => {
-        #[doc = concat!("`kernels/", $file, ".cu`")]
-        pub static $name: Family = Family {
-            name: $file,
-            ptx: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels/ptx/", $file, ".ptx")),
-        };
-    };
-}
-
-family!(FORWARD, "attention_forward");
-family!(BACKWARD, "attention_backward");
-family!(EXACT, "attention_exact");
-family!(RELATIVE, "attention_relative");
+/// 16-bit hidden states, whole pieces of them, no relative positions: forward.
+static FORWARD: Family = family!("attention_forward");
+/// The same: backward.
+static BACKWARD: Family = family!("attention_backward");
+/// Everything else, without relative positions.
+static EXACT: Family = family!("attention_exact");
+/// With relative positions.
+static RELATIVE: Family = family!("attention_relative");
 
 /// Threads of every block.
 const THREADS: u32 = 128;

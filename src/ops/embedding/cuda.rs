@@ -5,14 +5,14 @@ use cudarc::driver::sys::CUdeviceptr;
 use super::{Gradients, Op, Tables};
 use crate::batch::Batch;
 use crate::device::Hidden;
-use crate::device::cuda::{Args, Cuda, Family, Kernel};
+use crate::device::cuda::{Args, Cuda, Family, Kernel, family};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::Accumulate;
 use crate::ops::kernels::{Scatter, warps};
 use crate::ops::linear::Weight;
 
-static EMBEDDING: Family = Family { name: "embedding", ptx: include_str!("../../../kernels/ptx/embedding.ptx") };
+static EMBEDDING: Family = family!("embedding");
 
 impl Op for Cuda {
     fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Cuda>, y: &mut Hidden<Cuda>) -> Result<()> {

@@ -1,13 +1,13 @@
 //! Layer normalisation on a GPU.
 
 use super::{Affine, Gradients, Op, Saved};
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::device::{Device, Hidden};
 use crate::dtype::Scalar;
 use crate::error::Result;
 use crate::ops::kernels::lanes;
 
-static LAYER_NORM: Family = Family { name: "layer_norm", ptx: include_str!("../../../kernels/ptx/layer_norm.ptx") };
+static LAYER_NORM: Family = family!("layer_norm");
 
 /// Who works on a row; chosen by its width alone, so that a row's numbers do not depend on its company.
 #[derive(Clone, Copy, PartialEq, Eq)]

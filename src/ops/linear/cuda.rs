@@ -1,8 +1,9 @@
 //! Linear layers on a GPU. Weights are read in the type of hidden states, gradients of parameters are summed in f32.
 //!
-//! Where this library's kernels multiply, a row's outputs have the same bits whatever other rows there are: see
-//! kernels/gemm_f32.cu and kernels/gemm_tensor.cuh. Where cuBLASLt does, see [`Multiplier`](crate::device::cuda::Multiplier).
+//! In f32 a row's outputs have the same bits whatever other rows there are, see kernels/gemm_f32.cu; in 16 bits as long as
+//! cuBLASLt takes none of them, see kernels/gemm_tensor.cuh and `library`.
 
+mod library;
 mod products;
 mod tiles;
 
@@ -33,37 +34,19 @@ pub(in crate::ops) fn written(hidden: &mut Hidden<Cuda>) -> Matrix {
     Matrix { start: hidden.buffer_mut().pointer_mut(), stride: hidden.cols() }
 }
 
-fn weights(device: &Cuda, layers: &[Linear<'_, Cuda>]) -> Result<Vec<Right>> {
+fn weights(products: &Products<'_>, layers: &[Linear<'_, Cuda>], rows: usize) -> Result<Vec<Right>> {
+    let Products { device, dtype } = *products;
+    let library = library::takes(products, rows);
     let right = |layer: &Linear<'_, Cuda>| {
+        let narrow = layer.bias.filter(|_| library).map(|bias| device.reading(bias.buffer(), dtype));
         Ok(Right {
-            start: reading(device, layer.weight, device.working())?,
+            start: reading(device, layer.weight, dtype)?,
             bias: layer.bias.map_or(0, |bias| bias.buffer().pointer()),
+            narrow_bias: narrow.transpose()?.unwrap_or(0),
             outputs: layer.weight.shape().0,
         })
     };
     layers.iter().map(right).collect()
-}
-
-/// The layers one after another by cuBLASLt, with biases in the type of hidden states; false where that is not done for
-/// all of them.
-fn large(products: Products<'_>, x: &Hidden<Cuda>, layers: &[Linear<'_, Cuda>], y: Matrix) -> Result<bool> {
-    let (device, dtype) = (products.device, products.dtype);
-    let mut column = 0;
-    for (layer, weight) in layers.iter().zip(weights(device, layers)?) {
-        let size = x.rows() * x.cols() * weight.outputs;
-        if !device.multiplies(dtype, size) {
-            return Ok(false);
-        }
-        let bias = layer.bias.map(|bias| device.reading(bias.buffer(), dtype)).transpose()?;
-        let y = Matrix { start: y.start + (column * dtype.size()) as u64, ..y };
-        // SAFETY: the wrapper has checked that the layers lead from x to y, which `linear_forward` has borrowed
-        // exclusively.
-        if !unsafe { products.nt_large(stored(x), x.shape(), weight, bias, y) }? {
-            return Ok(false);
-        }
-        column += weight.outputs;
-    }
-    Ok(true)
 }
 
 impl Op for Cuda {
@@ -75,13 +58,9 @@ impl Op for Cuda {
         y: &mut Hidden<Cuda>,
     ) -> Result<()> {
         let products = Products { device: self, dtype: self.working() };
-        let y = written(y);
-        if activation == Activation::Identity && large(products, x, layers, y)? {
-            return Ok(());
-        }
-        let output = Output { activation, ..Output::of(y) };
+        let output = Output { activation, ..Output::of(written(y)) };
         // SAFETY: the wrapper has checked that the layers lead from x to y, and y is borrowed exclusively.
-        unsafe { products.nt(stored(x), x.shape(), &weights(self, layers)?, output) }
+        unsafe { products.nt(stored(x), x.shape(), &weights(&products, layers, x.rows())?, output) }
     }
 
     fn linear_backward_input(
@@ -93,7 +72,7 @@ impl Op for Cuda {
         let products = Products { device: self, dtype: self.working() };
         let output = Output::of(written(dx));
         // SAFETY: the wrapper has checked that the layers lead from dx to dy, and dx is borrowed exclusively.
-        unsafe { products.nn(stored(dy), dx.shape(), &weights(self, layers)?, output) }
+        unsafe { products.nn(stored(dy), dx.shape(), &weights(&products, layers, dy.rows())?, output) }
     }
 
     fn linear_backward_parameters(
@@ -113,8 +92,8 @@ impl Op for Cuda {
             biases.push((rows, gradients.bias.map(|bias| bias.0.buffer_mut().pointer_mut())));
             column += rows;
         }
-        // SAFETY: the wrapper has checked that the layers lead from x to dy, and that gradients have the shapes of
-        // their parameters; they are borrowed exclusively.
+        // SAFETY: the wrapper has checked that the layers lead from x to dy, and that gradients have the shapes of their
+        // parameters; they are borrowed exclusively.
         unsafe {
             products.tn(stored(dy), stored(x), x.shape(), &sums)?;
             products.add_column_sums(dy.buffer().pointer(), dy.shape(), &biases)

@@ -76,7 +76,7 @@ impl Op for Cuda {
         }
         let y = Matrix { start: y.buffer_mut().pointer_mut(), stride: depth };
         let output = Output { scale: lora.scale, adds: true, ..Output::of(y) };
-        let a = Right { start: lora.a.buffer().pointer(), bias: 0, outputs: rank };
+        let a = Right { start: lora.a.buffer().pointer(), bias: 0, narrow_bias: 0, outputs: rank };
         let b = Matrix { start: lora.b.buffer().pointer(), stride: rank };
         let exact = Products { device: self, dtype: DType::F32 };
         // SAFETY: the wrapper has checked that the pair has the shape of the weight, and made y in it.
@@ -97,6 +97,6 @@ impl Cuda {
     /// A or B as a product reads it.
     fn factor(&self, matrix: &Tensor<Cuda>) -> Result<Right> {
         let start = self.reading(matrix.buffer(), self.working())?;
-        Ok(Right { start, bias: 0, outputs: matrix.rows() })
+        Ok(Right { start, bias: 0, narrow_bias: 0, outputs: matrix.rows() })
     }
 }

@@ -1,11 +1,11 @@
 //! Pooling on a GPU.
 
 use super::{Op, Pooling};
-use crate::device::cuda::{Args, Cuda, Family, Grid, Kernel};
+use crate::device::cuda::{Args, Cuda, Family, Grid, Kernel, family};
 use crate::device::{Device, Hidden};
 use crate::error::Result;
 
-static POOLING: Family = Family { name: "pooling", ptx: include_str!("../../../kernels/ptx/pooling.ptx") };
+static POOLING: Family = family!("pooling");
 
 impl Pooling {
     /// Its number in `kernels/pooling.cu`.

@@ -1,16 +1,17 @@
 //! Products of matrices on a GPU: what the kernels of kernels/gemm*.cu are given.
 
+use super::library;
 use super::tiles::{self, Form, STEP, Tile};
 use crate::device::Device;
-use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, LargeProduct};
+use crate::device::cuda::{Args, Cuda, CudaBuffer, Family, Grid, Kernel, family};
 use crate::dtype::{DType, f16};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 
-static F32: Family = Family { name: "gemm_f32", ptx: include_str!("../../../../kernels/ptx/gemm_f32.ptx") };
-static F16: Family = Family { name: "gemm_f16", ptx: include_str!("../../../../kernels/ptx/gemm_f16.ptx") };
-static BF16: Family = Family { name: "gemm_bf16", ptx: include_str!("../../../../kernels/ptx/gemm_bf16.ptx") };
-static SUMS: Family = Family { name: "sums", ptx: include_str!("../../../../kernels/ptx/sums.ptx") };
+static F32: Family = family!("gemm_f32");
+static F16: Family = family!("gemm_f16");
+static BF16: Family = family!("gemm_bf16");
+static SUMS: Family = family!("sums");
 
 /// Matrices that one launch takes.
 const MOST: usize = 3;
@@ -55,6 +56,8 @@ pub struct Right {
     pub start: u64,
     /// Address of the bias in f32, or 0.
     pub bias: u64,
+    /// Address of the bias in the type of the product, where cuBLASLt may be asked and there is one, or 0.
+    pub narrow_bias: u64,
     /// N
     pub outputs: usize,
 }
@@ -93,56 +96,15 @@ impl Products<'_> {
         self.device.info().multiprocessors.max(1) as usize
     }
 
-    /// c = a b by cuBLASLt, or c + a b, where c is of the type of the product, or of f32 where that `sums`. False where
-    /// that is not done; see [`Cuda::multiply`].
-    ///
-    /// # Safety
-    /// As [`Products::nt`]. `bias`, of the type of c, is as long as a row of it.
-    unsafe fn large(
-        &self,
-        (rows, depth, columns): (usize, usize, usize),
-        [a, b, c]: [Matrix; 3],
-        transposed: [bool; 2],
-        sums: bool,
-        bias: Option<u64>,
-    ) -> Result<bool> {
-        let product = LargeProduct {
-            dtype: self.dtype,
-            sums: if sums { DType::F32 } else { self.dtype },
-            transposed,
-            rows,
-            columns,
-            depth,
-            strides: [a.stride, b.stride, c.stride],
-            adds: sums,
-        };
-        // SAFETY: the caller's promise.
-        unsafe { self.device.multiply(&product, [a.start, b.start, c.start], bias) }
-    }
-
-    /// c `[rows, N]` = a Wᵀ + bias by cuBLASLt, where a is `[rows, depth]`; false where that is not done. The bias is
-    /// of the type of the product.
-    ///
-    /// # Safety
-    /// As [`Products::nt`].
-    pub unsafe fn nt_large(
-        &self,
-        a: Matrix,
-        (rows, depth): (usize, usize),
-        weight: Right,
-        bias: Option<u64>,
-        c: Matrix,
-    ) -> Result<bool> {
-        let b = Matrix { start: weight.start, stride: depth };
-        // SAFETY: the caller's promise.
-        unsafe { self.large((rows, depth, weight.outputs), [a, b, c], [false, true], false, bias) }
-    }
-
     /// `output` `[rows, ΣN]` = a Wᵢᵀ side by side, where a is `[rows, depth]`.
     ///
     /// # Safety
     /// All addresses are of matrices of these shapes in the device's memory; only `output` may be written meanwhile.
     pub unsafe fn nt(&self, a: Matrix, (rows, depth): (usize, usize), weights: &[Right], output: Output) -> Result<()> {
+        // SAFETY: the caller's promise.
+        if unsafe { library::nt(self, a, (rows, depth), weights, &output) }? {
+            return Ok(());
+        }
         // SAFETY: the caller's promise.
         let a = unsafe { self.aligned(a, rows, &[(0, depth)], true) }?;
         let mut column = 0;
@@ -169,8 +131,8 @@ impl Products<'_> {
             let args = args.pointer(c).u64(output.matrix.stride as u64).size(rows);
             let args = sizes.iter().fold(args, |args, &size| args.size(size)).size(depth);
             let args = args.f32(output.scale).u32(output.activation as u32).u32(output.adds.into());
-            // SAFETY: the kernel bounds rows, columns and depth by these sizes, which are those of the caller's
-            // promise; what tensor cores need of rows, `aligned` has seen to.
+            // SAFETY: the kernel bounds rows, columns and depth by these sizes, which are those of the caller's promise;
+            // what tensor cores need of rows, `aligned` has seen to.
             unsafe { self.device.launch(&self.kernel(tile, Form::Nt), grid, args) }?;
             column += sizes.iter().sum::<usize>();
         }
@@ -188,13 +150,9 @@ impl Products<'_> {
         weights: &[Right],
         output: Output,
     ) -> Result<()> {
-        if let ([weight], false, true) = (weights, output.adds, output.scale == 1.0) {
-            let b = Matrix { start: weight.start, stride: columns };
-            let shape = (rows, weight.outputs, columns);
-            // SAFETY: the caller's promise.
-            if unsafe { self.large(shape, [a, b, output.matrix], [false, false], false, None) }? {
-                return Ok(());
-            }
+        // SAFETY: the caller's promise.
+        if unsafe { library::nn(self, a, (rows, columns), weights, &output) }? {
+            return Ok(());
         }
         let mut column = 0;
         for (chunk, weights) in weights.chunks(MOST).enumerate() {
@@ -239,16 +197,8 @@ impl Products<'_> {
         if depth == 0 {
             return Ok(());
         }
-        let mut rest = Vec::new();
-        for one in sums {
-            let columns_of_a = Matrix { start: a.start + (one.column * self.dtype.size()) as u64, ..a };
-            let c = Matrix { start: one.start, stride: columns };
-            // SAFETY: the caller's promise.
-            if !unsafe { self.large((one.rows, depth, columns), [columns_of_a, b, c], [true, false], true, None) }? {
-                rest.push(*one);
-            }
-        }
-        let sums = &rest;
+        // SAFETY: the caller's promise.
+        let sums = unsafe { library::tn(self, a, b, (depth, columns), sums) }?;
         if sums.is_empty() {
             return Ok(());
         }
@@ -337,9 +287,9 @@ impl Products<'_> {
         unsafe { self.device.launch(&Kernel::new(&SUMS, "add_parts"), grid, args) }
     }
 
-    /// Parts of the rows of a matrix, each `(start, columns)`, in order, as tensor cores read them: rows and parts
-    /// start at multiples of 16 bytes, and `along` the depth the numbers of columns are multiples of 8, or zeros
-    /// follow. A copy where they do not.
+    /// Parts of the rows of a matrix, each `(start, columns)`, in order, as tensor cores read them: rows and parts start at
+    /// multiples of 16 bytes, and `along` the depth the numbers of columns are multiples of 8, or zeros follow. A copy
+    /// where they do not.
     ///
     /// # Safety
     /// `matrix` has `rows` rows with these columns.
