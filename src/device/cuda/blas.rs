@@ -331,12 +331,8 @@ impl Blas {
             }
             check((self.functions.preference)(&raw mut preference), "cublasLtMatmulPreferenceCreate")?;
             let (limit, alignment) = (WORKSPACE, call.alignment() as u32);
-            let mut set = (self.functions.prefer)(
-                preference,
-                WORKSPACE_BYTES,
-                (&raw const limit).cast(),
-                size_of::<usize>(),
-            );
+            let mut set =
+                (self.functions.prefer)(preference, WORKSPACE_BYTES, (&raw const limit).cast(), size_of::<usize>());
             for attribute in ALIGNMENTS {
                 let value = (&raw const alignment).cast();
                 set |= (self.functions.prefer)(preference, attribute, value, size_of::<u32>());
