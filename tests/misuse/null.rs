@@ -220,6 +220,7 @@ fn null_for_every_parameter_of_every_function() {
         "abi",
         "version",
         "status_name",
+        "device_count",
         "cancel_set",
         "cancel_reset",
         "cancel_free",
