@@ -190,7 +190,7 @@ mod tests {
             assert!(part < 32768 && part.is_multiple_of(STEP), "{part}");
             let (_, part) = fastest_parts(dtype, 100, 768 * 768, blocks(768, 768));
             assert!(part >= 100, "{part}");
-            let (_, part) = fastest_parts(dtype, 4096, 3072 * 768, blocks(3072, 768));
+            let (_, part) = fastest_parts(dtype, 4096, 30_522 * 768, blocks(30_522, 768));
             assert!(part >= 4096, "{part}");
         }
     }
