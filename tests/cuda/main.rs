@@ -7,12 +7,12 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
-mod attention;
 mod driver;
 mod emulated;
 mod emulation;
 #[macro_use]
 mod harness;
+mod attention;
 mod ptx;
 
 /// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.
