@@ -2,8 +2,8 @@
 // 8 rows and 4 columns each; a row's 16 threads are half a warp. Where queries are few, a tile has 8 rows, and a thread
 // one: R is the number of a thread's rows. An element's sums do not depend on it.
 //
-// D is cut into chunks of 64 columns: products over D go through all of them, and a block writes one (blockIdx.z); where
-// D is larger than 64, some blocks compute the same scores. Sums over D, keys and queries are in rising order.
+// D is cut into chunks of 64 columns: products over D go through all of them, and a block writes one (blockIdx.z), so
+// that where D is larger some blocks compute the same scores. Sums over D, keys and queries are in rising order.
 #pragma once
 
 #include "attention.cuh"
@@ -54,7 +54,7 @@ INLINE Quad quad(const f32 *from) { return *(const Quad *)from; }
 INLINE int width_of(int dim, int from) { return lesser(CHUNK, dim - from); }
 
 // Fills rows of a tile from its start on with `width` columns of the rows at `row(i)`, zeros where that is null and up
-// to the next multiple of four columns. `aligned`: every row begins at a multiple of four elements and has such a width.
+// to the next multiple of four columns. `aligned`: every row begins at a multiple of four elements and has as many.
 template <int rows, class Row> INLINE void load(f32 *tile, int width, Type type, bool aligned, Row row) {
     const int lane = lane_of();
     if (4 * lane >= width) return;

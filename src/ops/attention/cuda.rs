@@ -254,8 +254,8 @@ impl Op for Cuda {
                 key_args = args.read(&along).pointer(key).pointer(value).size(key_stride);
             }
         }
-        // SAFETY: pieces lie within the sequences and the rows of the queries; `backward` checked that all matrices have
-        // those, and gave the gradients their shapes; `along` has a number for every query and head.
+        // SAFETY: pieces lie within the sequences and the rows of the queries; `backward` checked that all matrices
+        // have those, and gave the gradients their shapes; `along` has a number for every query and head.
         unsafe {
             self.launch(&query_kernel, query_grid, query_args)?;
             self.launch(&key_kernel, key_grid, key_args)?;
