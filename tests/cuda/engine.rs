@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use cloze::batch::Tokens;
 use cloze::dtype::DType;
 use cloze::engine::{
-    Candidate, Dataset, DeviceChoice, EmbedOptions, Encoded, Every, Example, ExampleInput, FillOptions, FitEvent, FitRun,
-    GenerateOptions, Input, LoraOptions, Method, Model, Objective, OpenOptions, Precision, Run, ScoreOptions, Target,
-    Task, TextOptions, TrainOptions, Trainable, Trainer, devices,
+    Candidate, Dataset, DeviceChoice, EmbedOptions, Encoded, Every, Example, ExampleInput, FillOptions, FitEvent,
+    FitRun, GenerateOptions, Input, LoraOptions, Method, Model, Objective, OpenOptions, Precision, Run, ScoreOptions,
+    Target, Task, TextOptions, TrainOptions, Trainable, Trainer, devices,
 };
 use cloze::error::Status;
 

@@ -7,13 +7,21 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+#[macro_use] // before the tests that use its macros
+mod harness;
+
+mod attention;
 mod driver;
 mod embedding;
 mod emulated;
 mod emulation;
-#[macro_use]
-mod harness;
-mod attention;
+mod engine;
+mod layer_norm;
+mod linear;
+mod losses;
+mod optimizer;
+mod pointwise;
+mod pooling;
 mod ptx;
 
 /// A family's PTX as the library keeps it.
