@@ -32,8 +32,8 @@ fn launch(gpu: &Cuda, name: &'static str, input: &[f32]) -> Result<Vec<f32>> {
     let source = gpu.upload(input)?;
     let mut target = gpu.upload(&vec![f32::NAN; input.len()])?;
     let grid = Grid::line(1, 128).with_shared(512);
-    // SAFETY: the kernel's parameters; it reads and writes as many elements as both buffers have.
     let args = Args::new().read(&source).write(&mut target).size(input.len());
+    // SAFETY: the kernel's parameters; it reads and writes as many elements as both buffers have.
     unsafe { gpu.launch(&Kernel::new(family(), name), grid, args)? };
     let mut out = vec![0.0; input.len()];
     gpu.download(&target, &mut out)?;

@@ -116,7 +116,7 @@ fn backward<D: layer_norm::Op>(
     vec![dx.to_values(device).unwrap(), to_host(device, &dgamma), to_host(device, &dbeta)]
 }
 
-fn data<D: Device>(working: DType, rows: usize, width: usize) -> [Vec<f32>; 3] {
+fn data(working: DType, rows: usize, width: usize) -> [Vec<f32>; 3] {
     let scale = values(2, rows).iter().map(|scale| 1.0 + scale.abs()).collect();
     [rounded(working, &values(1, rows * width)), scale, rounded(working, &values(3, rows * width))]
 }
@@ -126,10 +126,10 @@ fn gradients() {
     each(|gpu| {
         // Rows for one team more than there are, and such that each has several.
         for (rows, width) in SHAPES.into_iter().chain([(3200, 8), (600, 1032), (200, 5)]) {
-            let data = data::<Cuda>(gpu.working(), rows, width);
+            let data = data(gpu.working(), rows, width);
             parity!(gpu, tolerance(gpu), |d| backward(d, rows, width, &data, [true, true]));
         }
-        let data = data::<Cuda>(gpu.working(), 9, 40);
+        let data = data(gpu.working(), 9, 40);
         let held = [values(6, 40), values(7, 40)];
         for trains in [[true, false], [false, true], [false, false]] {
             let got = parity!(gpu, tolerance(gpu), |d| backward(d, 9, 40, &data, trains));

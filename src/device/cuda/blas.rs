@@ -262,29 +262,27 @@ impl Blas {
         let [a, b, c] = [call.b.0.start, call.a.0.start, call.c.start].map(|start| start as *mut c_void);
         // SAFETY: the plan is of this shape, the workspace is as large as it was promised, and the rest is the caller's
         // promise. The order of operands is that of the transposed product.
-        check(
-            unsafe {
-                (self.functions.multiply)(
-                    self.handle,
-                    plan.product,
-                    (&raw const alpha).cast(),
-                    a,
-                    plan.layouts[0],
-                    b,
-                    plan.layouts[1],
-                    (&raw const beta).cast(),
-                    c,
-                    plan.layouts[2],
-                    c,
-                    plan.layouts[2],
-                    &raw const plan.found,
-                    self.workspace.start as *mut c_void,
-                    WORKSPACE,
-                    context.stream().cast(),
-                )
-            },
-            "cublasLtMatmul",
-        )?;
+        let status = unsafe {
+            (self.functions.multiply)(
+                self.handle,
+                plan.product,
+                (&raw const alpha).cast(),
+                a,
+                plan.layouts[0],
+                b,
+                plan.layouts[1],
+                (&raw const beta).cast(),
+                c,
+                plan.layouts[2],
+                c,
+                plan.layouts[2],
+                &raw const plan.found,
+                self.workspace.start as *mut c_void,
+                WORKSPACE,
+                context.stream().cast(),
+            )
+        };
+        check(status, "cublasLtMatmul")?;
         Ok(true)
     }
 
