@@ -11,7 +11,7 @@ use cloze::engine::{
 };
 use cloze::error::Status;
 
-use crate::harness::{close, identical, in_child, numbers, prepared};
+use crate::harness::{close, counts, identical, in_child, numbers, prepared};
 
 const CPU: OpenOptions = OpenOptions { threads: 1, device: DeviceChoice::Cpu, precision: Precision::Auto };
 
@@ -238,7 +238,7 @@ fn parameters_and_gradients_are_flat_buffers() {
     let mut trainers = [&cpu, &gpu].map(|model| trainer(model, &options));
     let parameters = trainers.each_ref().map(|trainer| trainer.parameters().unwrap());
     identical(&parameters[..1], &parameters[1..]);
-    trainers.each_mut().map(|trainer| trainer.accumulate(&data, None).unwrap());
+    trainers.iter_mut().for_each(|trainer| _ = trainer.accumulate(&data, None).unwrap());
     let gradients = trainers.each_mut().map(|trainer| trainer.gradients().unwrap());
     close(&gradients[..1], &gradients[1..], LEARNED);
     let [cpu, gpu] = &mut trainers;
@@ -289,6 +289,24 @@ fn bf16_trains() {
     let (options, data) = (course(Trainable::All), examples(12));
     let [expected, got] = [&cpu, &gpu].map(|model| fit(&mut trainer(model, &options), &data));
     close(&expected, &got, 0.1);
+}
+
+#[test]
+fn what_is_closed_leaves_nothing_on_the_gpu() {
+    in_child(&[], || {
+        let model = open(&golden("sequence"), &F32);
+        // often enough for graphs to be recorded and replayed
+        for _ in 0..4 {
+            model.classify(&encode(&model, Task::Classify, &sequences(7, 2)), Run::default()).unwrap();
+        }
+        let mut trainer = trainer(&model, &course(Trainable::Top(1)));
+        fit(&mut trainer, &examples(8));
+        let snapshot = trainer.snapshot().unwrap();
+        drop((model, trainer));
+        assert!(counts().blocks > 0);
+        drop(snapshot);
+        assert_eq!((counts().blocks, counts().bytes), (0, 0));
+    });
 }
 
 #[test]

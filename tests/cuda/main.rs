@@ -15,6 +15,7 @@ mod driver;
 mod embedding;
 mod emulated;
 mod emulation;
+mod engine;
 mod layer_norm;
 mod linear;
 mod losses;

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 
 /// 32-bit numbers in a GPU's memory.
 pub struct Indices {
-    block: Block,
+    start: CUdeviceptr,
+    /// Their memory, where it is not that of a graph.
+    own: Block,
     host: Vec<u32>,
     context: Arc<Context>,
 }
@@ -21,7 +23,7 @@ pub struct Indices {
 impl Indices {
     /// Where they lie.
     pub fn pointer(&self) -> CUdeviceptr {
-        self.block.start
+        self.start
     }
 
     /// How many there are.
@@ -37,7 +39,7 @@ impl Indices {
 
 impl Drop for Indices {
     fn drop(&mut self) {
-        self.context.free(std::mem::take(&mut self.block));
+        self.context.free(std::mem::take(&mut self.own));
     }
 }
 
@@ -53,8 +55,8 @@ impl Latest {
         let context_of = || Arc::clone(context);
         if replay::active() {
             let host = narrowed(values)?;
-            if let Some(block) = replay::slot(&host) {
-                return Ok(Arc::new(Indices { block: block?, host, context: context_of() }));
+            if let Some(start) = replay::slot(&host) {
+                return Ok(Arc::new(Indices { start: start?, own: Block::default(), host, context: context_of() }));
             }
         }
         let mut hasher = DefaultHasher::new();
@@ -71,7 +73,7 @@ impl Latest {
         let block = context.alloc(host.len() * size_of::<u32>())?;
         let bytes: Vec<u8> = host.iter().flat_map(|value| value.to_le_bytes()).collect();
         context.write(&block, &bytes)?;
-        let indices = Arc::new(Indices { block, host, context: context_of() });
+        let indices = Arc::new(Indices { start: block.start, own: block, host, context: context_of() });
         kept.push_back((hash, Arc::clone(&indices)));
         if kept.len() > KEPT {
             kept.pop_front();

@@ -180,8 +180,8 @@ pub(super) fn freed(block: Block) {
     });
 }
 
-/// The place of indices, where this thread records or replays.
-pub(super) fn slot(values: &[u32]) -> Option<Result<Block>> {
+/// Where indices go, within the memory of the graph, where this thread records or replays.
+pub(super) fn slot(values: &[u32]) -> Option<Result<CUdeviceptr>> {
     SESSION.with_borrow_mut(|session| {
         let session = session.as_mut()?;
         let start = session.written.len().next_multiple_of(SLOT);
@@ -191,8 +191,7 @@ pub(super) fn slot(values: &[u32]) -> Option<Result<Block>> {
             session.failure.get_or_insert_with(|| "more indices than fit a graph".to_owned());
             return Some(Err(Error::internal("more indices than fit a graph")));
         }
-        let bytes = size_of_val(values);
-        Some(Ok(Block { start: session.slots + start as u64, bytes, recorded: true }))
+        Some(Ok(session.slots + start as u64))
     })
 }
 
