@@ -64,9 +64,10 @@
  *              it lives until that model, its trainers and all models made from it are closed.
  * Callbacks    Run on your calling thread, during the call only.
  * Side effects None: the library does not print, log, exit, install signal handlers, change the locale or the environment,
- *              or keep threads other than those of an open model. It reads two variables, CLOZE_ISA and CLOZE_CUDA_LIBRARY
- *              (see README), and writes what it is asked to save and the scratch file of a trainer, which has no name. The
- *              first call that asks for CUDA loads the driver's library, which stays and may keep threads of its own.
+ *              or keep threads other than those of an open model. It reads CLOZE_ISA, and with CUDA CLOZE_CUDA_LIBRARY,
+ *              CLOZE_CUBLASLT and CLOZE_CUDA_EXACT (see README). It writes what it is asked to save and the scratch file of
+ *              a trainer, which has no name. The first call that asks for CUDA loads the driver's library, which stays and
+ *              may keep threads of its own.
  * Files        Weights are mapped, not read. A model file that is truncated while the model is open ends the process
  *              (SIGBUS); replace files by renaming new ones over them.
  * ABI          CLOZE_ABI is in the library's soname. Within one number, functions, status codes and fields at the tail of
