@@ -1,6 +1,6 @@
 //! Layer normalisation and its gradients.
 
-use cloze::device::{Cuda, Device};
+use cloze::device::Cuda;
 use cloze::dtype::DType;
 use cloze::ops::Accumulate;
 use cloze::ops::layer_norm::{self, Affine, Gradients, Saved};
