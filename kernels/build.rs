@@ -3,11 +3,16 @@
 //! A PTX file starts with what it was made from: a hash of its sources and of its own text, the compiler with its
 //! options, and what every kernel takes of a processor. `tests/cuda/ptx.rs`, which includes this file, compares.
 
+#[cfg(not(test))] // the program alone, not the tests that include this file
+mod heap;
+
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The compiler whose PTX the oldest supported driver takes: PTX ISA 8.0.
 const COMPILER: (c_int, c_int) = (12, 0);
@@ -126,7 +131,7 @@ unsafe extern "C" {
 }
 
 /// NVRTC, the compiler as a library.
-pub struct Compiler {
+struct Compiler {
     library: *mut c_void,
 }
 
@@ -134,7 +139,12 @@ type Program = *mut c_void;
 
 impl Compiler {
     /// Opens the library, which has its `libnvrtc-builtins` beside it.
-    pub fn open(path: &Path) -> Result<Self, String> {
+    fn open(path: &Path) -> Result<Self, String> {
+        #[cfg(not(test))]
+        heap::occupy()?;
+        #[cfg(not(test))]
+        heap::begin();
+        let compiler = Self { library: open(path)? };
         let folder = path.parent().ok_or("a library without a folder")?;
         let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
         for entry in entries.flatten() {
@@ -142,7 +152,6 @@ impl Compiler {
                 open(&entry.path())?;
             }
         }
-        let compiler = Self { library: open(path)? };
         let (mut major, mut minor) = (0, 0);
         // SAFETY: the function has this type in every version of NVRTC; the pointers are to live integers.
         unsafe {
@@ -168,8 +177,8 @@ impl Compiler {
         Ok(unsafe { std::mem::transmute_copy(&found) })
     }
 
-    /// The stripped PTX of a family, or what the compiler says against it.
-    pub fn compile(&self, sources: &Sources) -> Result<String, String> {
+    /// The stripped PTX of a family, or what the compiler says against it. The first of a process is the same in all.
+    fn compile(&self, sources: &Sources) -> Result<String, String> {
         type Create = unsafe extern "C" fn(
             *mut Program,
             *const c_char,
@@ -194,6 +203,8 @@ impl Compiler {
             let compile: Compile = self.function("nvrtcCompileProgram")?;
             let destroy: Destroy = self.function("nvrtcDestroyProgram")?;
             let headers = (text.len() - 1) as c_int;
+            #[cfg(not(test))]
+            heap::begin();
             create(&raw mut program, text[0], name[0], headers, text[1..].as_ptr(), name[1..].as_ptr());
             let outcome = compile(program, option.len() as c_int, option.as_ptr());
             let log = self.text(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")?;
@@ -283,24 +294,50 @@ fn main() -> ExitCode {
     }
 }
 
+const USAGE: &str = "usage: build KERNELS LIBNVRTC PTXAS|--check [FAMILY …]";
+
+/// Builds each family in a process of its own, which is this program with that family alone.
 fn build(arguments: &[String]) -> Result<(), String> {
-    let [kernels, nvrtc, ptxas, wanted @ ..] = arguments else {
-        return Err("usage: build KERNELS LIBNVRTC PTXAS [FAMILY …]".to_owned());
-    };
-    let (kernels, ptxas) = (Path::new(kernels), Path::new(ptxas));
-    let compiler = Compiler::open(Path::new(nvrtc))?;
-    let folder = kernels.join("ptx");
-    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    for family in families(kernels)?.iter().filter(|family| wanted.is_empty() || wanted.contains(family)) {
-        let sources = Sources::read(kernels, family)?;
-        let text = compiler.compile(&sources).map_err(|e| format!("{family}:\n{e}"))?;
-        let path = folder.join(format!("{family}.ptx"));
-        let write = |content: &str| std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()));
-        write(&text)?;
-        let resources = resources(ptxas, &path)?;
-        write(&file(&sources, &text, &resources))?;
-        println!("{family}: {} bytes", text.len());
-        resources.lines().for_each(|line| println!("  {}", line.trim_start_matches("// ")));
+    let [kernels, nvrtc, ptxas, wanted @ ..] = arguments else { return Err(USAGE.to_owned()) };
+    if let [family] = wanted {
+        return build_family(Path::new(kernels), Path::new(nvrtc), ptxas, family);
     }
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let all = families(Path::new(kernels))?;
+    let chosen: Vec<&String> = all.iter().filter(|family| wanted.is_empty() || wanted.contains(family)).collect();
+    let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(family) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let status = Command::new(&program).args([kernels, nvrtc, ptxas, family]).status();
+                    if !status.is_ok_and(|status| status.success()) {
+                        failed.lock().unwrap_or_else(PoisonError::into_inner).push(family.as_str());
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if failed.is_empty() { Ok(()) } else { Err(format!("not built: {}", failed.join(", "))) }
+}
+
+fn build_family(kernels: &Path, nvrtc: &Path, ptxas: &str, family: &str) -> Result<(), String> {
+    let sources = Sources::read(kernels, family)?;
+    let text = Compiler::open(nvrtc)?.compile(&sources).map_err(|e| format!("{family}:\n{e}"))?;
+    let folder = kernels.join("ptx");
+    let path = folder.join(format!("{family}.ptx"));
+    if ptxas == "--check" {
+        let known = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let same = Ptx::parse(&known).is_some_and(|known| known.text == text && known.sources == sources.hash());
+        return if same { Ok(()) } else { Err(format!("{family}.ptx is not what is compiled")) };
+    }
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let write = |content: &str| std::fs::write(&path, content).map_err(|e| format!("{}: {e}", path.display()));
+    write(&text)?;
+    let resources = resources(Path::new(ptxas), &path)?;
+    write(&file(&sources, &text, &resources))?;
+    let lines: String = resources.lines().map(|line| format!("  {}\n", line.trim_start_matches("// "))).collect();
+    print!("{family}: {} bytes\n{lines}", text.len());
     Ok(())
 }

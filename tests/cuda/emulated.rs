@@ -45,15 +45,18 @@ fn compiler() -> String {
 
 /// The library, compiled where it is not there yet; `None`, and loudly, without a C++ compiler.
 pub fn library() -> Option<&'static Path> {
-    static LIBRARY: OnceLock<Option<PathBuf>> = OnceLock::new();
-    LIBRARY.get_or_init(find).as_deref()
+    static LIBRARY: OnceLock<Result<Option<PathBuf>, String>> = OnceLock::new();
+    match LIBRARY.get_or_init(find) {
+        Ok(found) => found.as_deref(),
+        Err(why) => panic!("the emulated GPU does not compile:\n{why}"),
+    }
 }
 
-fn find() -> Option<PathBuf> {
+fn find() -> Result<Option<PathBuf>, String> {
     let version = Command::new(compiler()).arg("--version").output().ok().filter(|output| output.status.success());
     let Some(version) = version else {
         oracle::absent("c++", &format!("{} cannot be started: no GPU is emulated", compiler()));
-        return None;
+        return Ok(None);
     };
     let version = String::from_utf8_lossy(&version.stdout).into_owned();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulated");
@@ -65,10 +68,10 @@ fn find() -> Option<PathBuf> {
     let all: Vec<&str> = units.iter().map(|unit| unit.hash.as_str()).collect();
     let library = folder.join(hash(&all)).join("libcuda.so.1");
     if !library.exists() {
-        compile(&folder, &units);
-        link(&folder, &units, &library);
+        compile(&folder, &units)?;
+        link(&folder, &units, &library)?;
     }
-    Some(library)
+    Ok(Some(library))
 }
 
 fn units(version: &str) -> Vec<Unit> {
@@ -119,7 +122,7 @@ fn object(folder: &Path, unit: &Unit) -> PathBuf {
     folder.join(format!("{}-{}.o", unit.name, unit.hash))
 }
 
-fn compile(folder: &Path, units: &[Unit]) {
+fn compile(folder: &Path, units: &[Unit]) -> Result<(), String> {
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
         while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -145,10 +148,10 @@ fn compile(folder: &Path, units: &[Unit]) {
         }
     });
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "the emulated GPU does not compile:\n{}", failures.join("\n"));
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-fn link(folder: &Path, units: &[Unit], library: &Path) {
+fn link(folder: &Path, units: &[Unit], library: &Path) -> Result<(), String> {
     let place = library.parent().unwrap();
     fs::create_dir_all(place).unwrap();
     let fresh = place.join("new");
@@ -159,7 +162,9 @@ fn link(folder: &Path, units: &[Unit], library: &Path) {
         .args(["-ldl", "-lpthread"])
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
     fs::rename(fresh, library).unwrap();
     // What other sources made is of no use any more, but other processes may be about to open it.
     let old = |path: &Path| path.metadata().and_then(|data| data.modified()).ok()?.elapsed().ok();
@@ -169,6 +174,7 @@ fn link(folder: &Path, units: &[Unit], library: &Path) {
             let _ = if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
         }
     }
+    Ok(())
 }
 
 /// A function of the emulation that no driver has.

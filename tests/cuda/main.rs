@@ -7,12 +7,13 @@
 #[path = "../oracle/mod.rs"]
 mod oracle;
 
+#[macro_use]
+mod harness;
+
 mod attention;
 mod driver;
 mod emulated;
 mod emulation;
-#[macro_use]
-mod harness;
 mod ptx;
 
 /// The repository: where cargo runs the tests, or `CARGO_MANIFEST_DIR` says it is.

@@ -144,7 +144,9 @@ TRIAL(write_one_beyond) {
 TRIAL(read_one_before) {
     if (threadIdx.x < n) out[threadIdx.x] = (in - 1)[threadIdx.x];
 }
-TRIAL(read_far_beyond) { out[threadIdx.x % n] = in[threadIdx.x + (1u << 20)]; }
+TRIAL(read_far_beyond) {
+    if (threadIdx.x < n) out[threadIdx.x] = in[threadIdx.x + (1u << 20)];
+}
 // Blocks of 32 threads, each of which also looks at, or writes, what is the next block's.
 TRIAL(blocks_apart) { out[blockIdx.x * 32 + threadIdx.x] = in[(blockIdx.x * 32 + threadIdx.x + 1) % n]; }
 TRIAL(block_reads_anothers) {
@@ -159,7 +161,7 @@ TRIAL(threads_write_the_same) { out[threadIdx.x / 64] = in[threadIdx.x]; }
 TRIAL(shared_beyond) {
     DYNAMIC_SHARED(memory);
     ((f32 *)memory)[threadIdx.x + 1] = in[0];
-    out[threadIdx.x % n] = 0.0f;
+    if (threadIdx.x < n) out[threadIdx.x] = 0.0f;
 }
 TRIAL(shared_unset) {
     DYNAMIC_SHARED(memory);
@@ -170,11 +172,13 @@ TRIAL(shared_unset) {
 }
 TRIAL(vector_misaligned) {
     float4 four = *(const float4 *)(in + threadIdx.x);
-    out[threadIdx.x % n] = four.x + four.w;
+    if (threadIdx.x < n) out[threadIdx.x] = four.x + four.w;
 }
-TRIAL(null_read) { out[threadIdx.x % n] = *(const f32 *)(u64)(n - n + 8); }
+TRIAL(null_read) {
+    if (threadIdx.x < n) out[threadIdx.x] = *(const f32 *)(u64)(n - n + 8);
+}
 TRIAL(stack_used_up) {
     f32 much[1 << 15];
     for (u32 i = 0; i < 1 << 15; i++) much[(i * 7919) % (1 << 15)] = in[i % n];
-    out[threadIdx.x % n] = much[n];
+    if (threadIdx.x < n) out[threadIdx.x] = much[n];
 }
