@@ -142,6 +142,8 @@ impl Compiler {
     fn open(path: &Path) -> Result<Self, String> {
         #[cfg(not(test))]
         heap::occupy()?;
+        #[cfg(not(test))]
+        heap::begin();
         let compiler = Self { library: open(path)? };
         let folder = path.parent().ok_or("a library without a folder")?;
         let entries = std::fs::read_dir(folder).map_err(|e| format!("{}: {e}", folder.display()))?;

@@ -6,6 +6,7 @@
 # kernels need. It comes from Python's registry with pip, into target/ptx, or is named: CLOZE_NVRTC is libnvrtc.so.12
 # (with its libnvrtc-builtins.so beside it), CLOZE_PTXAS is ptxas. The result does not depend on the machine.
 set -eu
+ulimit -s 8192 # addresses are laid out in another way where it is unlimited
 kernels=$(cd "$(dirname "$0")" && pwd)
 folder=${CARGO_TARGET_DIR:-$kernels/../target}/ptx
 mkdir -p "$folder"
