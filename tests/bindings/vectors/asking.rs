@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Vectors;
 use super::c::{Answer, Cancel, Corpus, Dataset, Model, c_path, call, inputs, sized, text};
 use super::options::{self, kept, options, string};
-use crate::path;
+use crate::built::path;
 
 /// An object of fields of a C struct.
 macro_rules! object {

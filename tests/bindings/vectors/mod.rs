@@ -8,12 +8,14 @@ mod options;
 mod teaching;
 mod text;
 
+pub use text::pretty;
+
 use std::collections::BTreeMap;
 use std::fs;
 
 use serde_json::{Map, Value, json};
 
-use crate::{bless, path};
+use crate::{bless, built::path};
 use c::{Answer, Model};
 use options::Constants;
 

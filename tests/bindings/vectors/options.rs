@@ -10,7 +10,7 @@ use cloze::capi::*;
 use serde_json::Value;
 
 use super::c::defaults;
-use crate::path;
+use crate::built::path;
 
 /// Named numbers of the header, and which of them the file uses.
 pub struct Constants {
