@@ -253,7 +253,7 @@ impl<I: Iterator<Item = Token>> Parser<I> {
     fn skip_inline(&mut self) -> Result<()> {
         self.expect_word("inline")?;
         let mut depth = 0;
-        while let Some(token) = self.tokens.next() {
+        for token in self.tokens.by_ref() {
             match token.kind {
                 Kind::Mark('{') => depth += 1,
                 Kind::Mark('}') => depth -= 1,

@@ -16,20 +16,16 @@ impl Layouts {
     pub fn of(items: &[Item]) -> Self {
         let mut layouts = Self { known: BTreeMap::new(), offsets: Vec::new() };
         for item in items {
-            match item {
-                Item::Struct { name, fields, .. } => {
-                    let (mut end, mut alignment, mut offsets) = (0_usize, 1, Vec::new());
-                    for field in fields {
-                        let (size, own) = layouts.size(&field.kind);
-                        let start = end.next_multiple_of(own);
-                        offsets.push((field.name.clone(), start));
-                        (end, alignment) = (start + size, alignment.max(own));
-                    }
-                    layouts.known.insert(name.clone(), (end.next_multiple_of(alignment), alignment));
-                    layouts.offsets.push((name.clone(), offsets));
-                }
-                _ => {}
+            let Item::Struct { name, fields, .. } = item else { continue };
+            let (mut end, mut alignment, mut offsets) = (0_usize, 1, Vec::new());
+            for field in fields {
+                let (size, own) = layouts.size(&field.kind);
+                let start = end.next_multiple_of(own);
+                offsets.push((field.name.clone(), start));
+                (end, alignment) = (start + size, alignment.max(own));
             }
+            layouts.known.insert(name.clone(), (end.next_multiple_of(alignment), alignment));
+            layouts.offsets.push((name.clone(), offsets));
         }
         layouts
     }
