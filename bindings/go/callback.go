@@ -26,16 +26,16 @@ type callbacks struct {
 //export clozeGoCallback
 func clozeGoCallback(handle C.uintptr_t, kind C.int, data unsafe.Pointer) (stop C.int) {
 	f := cgo.Handle(handle).Value().(*callbacks)
+	if f.panicked {
+		return 1
+	}
+	f.panicked = true // until its end is reached
 	defer func() {
 		if f.panicked {
 			f.value = recover()
 			stop = 1
 		}
 	}()
-	if f.panicked {
-		return 1
-	}
-	f.panicked = true
 	var err error
 	switch kind {
 	case C.CLOZE_GO_PROGRESS:

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -116,24 +117,32 @@ func main() {
 	}
 	s := new(server)
 	s.model.Store(m)
-	web := &http.Server{Addr: *listen, Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		<-ctx.Done()
-		log.Print("shutting down")
-		limit, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := web.Shutdown(limit); err != nil {
-			log.Print(err)
-		}
-	}()
-	log.Printf("%d parameters on http://%s", m.Info().Parameters, *listen)
-	if err := web.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	listener, err := net.Listen("tcp", *listen)
+	if err != nil {
 		log.Fatal(err)
 	}
-	<-done
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	log.Printf("%d parameters on http://%s", m.Info().Parameters, listener.Addr())
+	if err := s.serve(ctx, listener); err != nil {
+		log.Fatal(err)
+	}
 	s.model.Load().Close()
+	log.Print("done")
+}
+
+// serve answers until the context ends, and then the requests that are running.
+func (s *server) serve(ctx context.Context, listener net.Listener) error {
+	web := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		limit, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		done <- web.Shutdown(limit)
+	})
+	defer stop()
+	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return <-done
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cloze "github.com/cloze/cloze/bindings/go"
 )
@@ -119,5 +121,57 @@ func TestSwap(t *testing.T) {
 	}
 	if code := post(t, web.URL+"/embed", `{"texts": "no list"}`, nil); code != http.StatusBadRequest {
 		t.Errorf("no list: %d", code)
+	}
+}
+
+// TestShutdown ends the server in the middle of a request, which is answered.
+func TestShutdown(t *testing.T) {
+	m, err := cloze.Open(demo, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	s := new(server)
+	s.model.Store(m)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	served := make(chan error, 1)
+	go func() { served <- s.serve(ctx, listener) }()
+	body, send := io.Pipe()
+	request, err := http.NewRequest("POST", "http://"+listener.Addr().String()+"/embed", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// the body is asked for when the handler reads it
+	request.Header.Set("Expect", "100-continue")
+	client := http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
+	defer client.CloseIdleConnections()
+	answered := make(chan error, 1)
+	go func() {
+		r, err := client.Do(request)
+		if err == nil {
+			defer r.Body.Close()
+			if r.StatusCode != http.StatusOK {
+				t.Errorf("status %d", r.StatusCode)
+			}
+		}
+		answered <- err
+	}()
+	for _, part := range []string{`{"texts": `, `["a"]}`} {
+		if _, err := io.WriteString(send, part); err != nil {
+			t.Fatal(err)
+		}
+		stop()
+	}
+	send.Close()
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

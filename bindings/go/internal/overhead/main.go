@@ -42,7 +42,6 @@ import (
 	"flag"
 	"fmt"
 	"log"
-	"runtime"
 	"slices"
 	"strconv"
 	"unsafe"
@@ -67,8 +66,6 @@ func main() {
 		texts[i] = "The old man sat by the fire, number " + strconv.Itoa(i) + "."
 		list[i] = C.CString(texts[i])
 	}
-	var pin runtime.Pinner
-	pin.Pin(unsafe.SliceData(list))
 	m, err := cloze.Open(*folder, &cloze.OpenOptions{Threads: 1})
 	if err != nil {
 		log.Fatal(err)
