@@ -53,6 +53,7 @@ namespace Cloze
         internal const int CLOZE_CANCELLED = 9;
         /// <summary>an exclusive handle is in use by another call</summary>
         internal const int CLOZE_BUSY = 10;
+        /// <summary>the device cannot be used; the message tells why</summary>
         internal const int CLOZE_NO_DEVICE = 11;
         /// <summary>weights or results are not finite numbers; the message names the tensor</summary>
         internal const int CLOZE_NOT_FINITE = 12;
@@ -119,6 +120,15 @@ namespace Cloze
 
         // 5  Models
 
+        // What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.
+        /// <summary>bf16 on a CUDA device, f32 on the CPU</summary>
+        internal const uint CLOZE_PRECISION_AUTO = 0;
+        /// <summary>the CPU has no other</summary>
+        internal const uint CLOZE_PRECISION_F32 = 1;
+        internal const uint CLOZE_PRECISION_BF16 = 2;
+        /// <summary>such a model cannot train</summary>
+        internal const uint CLOZE_PRECISION_F16 = 3;
+
         /// <summary>Since 0.1.0</summary>
         [StructLayout(LayoutKind.Sequential)]
         internal struct cloze_open_options
@@ -126,6 +136,14 @@ namespace Cloze
             internal uint size;
             /// <summary>worker threads of this model; 0: one per processor</summary>
             internal uint threads;
+            /// <summary>
+            /// "cpu", "cuda", "cuda:1" or "auto", see section 20; NULL: "cpu". Since 0.4.0, as the rest
+            /// </summary>
+            internal byte* device;
+            /// <summary>CLOZE_PRECISION_...</summary>
+            internal uint precision;
+            /// <summary>0</summary>
+            internal uint reserved;
         }
 
         /// <summary>
@@ -946,7 +964,7 @@ namespace Cloze
             internal ulong evaluate_every;
             /// <summary>steps between checkpoints; 0: after each epoch</summary>
             internal ulong checkpoint_every;
-            /// <summary>most bytes of memory beside the mapped weights and the cache; 0: no limit</summary>
+            /// <summary>most bytes beside the weights and the cache; 0: no limit, of a GPU all that is free</summary>
             internal ulong memory;
             /// <summary>most bytes of memory for what frozen layers gave; 0: 256 MiB</summary>
             internal ulong cache_memory;
@@ -1409,6 +1427,11 @@ namespace Cloze
             internal uint reserved;
             /// <summary>0: 42</summary>
             internal ulong seed;
+            /// <summary>as of cloze_model_open. Since 0.4.0, as the rest</summary>
+            internal byte* device;
+            internal uint precision;
+            /// <summary>0</summary>
+            internal uint reserved2;
         }
 
         /// <summary>
@@ -1571,5 +1594,60 @@ namespace Cloze
         internal static extern int cloze_generate(
             IntPtr model, cloze_input* inputs, UIntPtr input_count, cloze_generate_options* options,
             cloze_new_token* tokens, UIntPtr capacity, UIntPtr* count, cloze_error* error);
+
+        // 20  Devices
+
+        /// <summary>
+        /// A device that models can run on. The library writes as many bytes as "size" says. Text that does not fit is
+        /// cut between two characters.
+        /// Since 0.4.0
+        /// </summary>
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct cloze_device
+        {
+            internal uint size;
+            /// <summary>1; or 0, and "note" tells why</summary>
+            internal uint usable;
+            /// <summary>of a GPU: 90 for compute capability 9.0; 0 for the CPU</summary>
+            internal uint capability;
+            /// <summary>
+            /// CLOZE_PRECISION_...: of a model, its own; of a device, what CLOZE_PRECISION_AUTO is there
+            /// </summary>
+            internal uint precision;
+            /// <summary>bytes; 0 where that is not known</summary>
+            internal ulong memory;
+            /// <summary>bytes of it</summary>
+            internal ulong free_memory;
+            /// <summary>what cloze_open_options.device takes: "cuda:0"</summary>
+            internal fixed byte id[16];
+            /// <summary>as its maker calls it; of the CPU, the instruction set in use</summary>
+            internal fixed byte name[112];
+            /// <summary>
+            /// why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or empty
+            /// </summary>
+            internal fixed byte note[256];
+        }
+
+        /// <summary>
+        /// Number of devices, those that cannot be used among them. Where CUDA has none to list, one that cannot be
+        /// used stands for it.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern uint cloze_device_count();
+
+        /// <summary>
+        /// The CPU is device 0. CLOZE_MISSING beyond the last.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cloze_device_get(uint index, cloze_device* device, cloze_error* error);
+
+        /// <summary>
+        /// What a model runs on.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cloze_model_device(IntPtr model, cloze_device* device, cloze_error* error);
     }
 }

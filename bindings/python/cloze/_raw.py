@@ -42,7 +42,7 @@ CLOZE_MISSING = 7  # the model lacks what was asked of it: a tensor, a head, a t
 CLOZE_OUT_OF_MEMORY = 8
 CLOZE_CANCELLED = 9
 CLOZE_BUSY = 10  # an exclusive handle is in use by another call
-CLOZE_NO_DEVICE = 11
+CLOZE_NO_DEVICE = 11  # the device cannot be used; the message tells why
 CLOZE_NOT_FINITE = 12  # weights or results are not finite numbers; the message names the tensor
 CLOZE_INTERNAL = 13  # a defect of cloze: please report the message
 
@@ -77,15 +77,27 @@ cloze_progress = CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 # Since 0.1.0
 cloze_model = c_void_p
 
+# What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.
+CLOZE_PRECISION_AUTO = 0  # bf16 on a CUDA device, f32 on the CPU
+CLOZE_PRECISION_F32 = 1  # the CPU has no other
+CLOZE_PRECISION_BF16 = 2
+CLOZE_PRECISION_F16 = 3  # such a model cannot train
+
 
 class cloze_open_options(Structure):
     """Since 0.1.0"""
 
     size: int
     threads: int  # worker threads of this model; 0: one per processor
+    device: Any  # "cpu", "cuda", "cuda:1" or "auto", see section 20; NULL: "cpu". Since 0.4.0, as the rest
+    precision: int  # CLOZE_PRECISION_...
+    reserved: int  # 0
     _fields_ = [
         ("size", c_uint32),
         ("threads", c_uint32),
+        ("device", c_char_p),
+        ("precision", c_uint32),
+        ("reserved", c_uint32),
     ]
 
 
@@ -654,7 +666,7 @@ class cloze_train_options(Structure):
     seed: int  # of new parameters, order and dropout; 0: 42
     evaluate_every: int  # steps between evaluations on the dev set; 0: after each epoch
     checkpoint_every: int  # steps between checkpoints; 0: after each epoch
-    memory: int  # most bytes of memory beside the mapped weights and the cache; 0: no limit
+    memory: int  # most bytes beside the weights and the cache; 0: no limit, of a GPU all that is free
     cache_memory: int  # most bytes of memory for what frozen layers gave; 0: 256 MiB
     cache_file: int  # most bytes of a scratch file for the rest of it; 0: 8 GiB
     head: Any  # name of the head; NULL: the folder's own
@@ -942,12 +954,18 @@ class cloze_create_options(Structure):
     objective: int  # which heads: of CLOZE_OBJECTIVE_MASKED_LM or CLOZE_OBJECTIVE_PRETRAINING; 0: the latter
     reserved: int  # 0
     seed: int  # 0: 42
+    device: Any  # as of cloze_model_open. Since 0.4.0, as the rest
+    precision: int
+    reserved2: int  # 0
     _fields_ = [
         ("size", c_uint32),
         ("threads", c_uint32),
         ("objective", c_uint32),
         ("reserved", c_uint32),
         ("seed", c_uint64),
+        ("device", c_char_p),
+        ("precision", c_uint32),
+        ("reserved2", c_uint32),
     ]
 
 
@@ -1043,6 +1061,37 @@ class cloze_generate_options(Structure):
         ("token", cloze_token_callback),
         ("user", c_void_p),
         ("end", POINTER(c_int32)),
+    ]
+
+
+# 20  Devices
+
+
+class cloze_device(Structure):
+    """A device that models can run on. The library writes as many bytes as "size" says. Text that does not fit is
+    cut between two characters.
+    Since 0.4.0
+    """
+
+    size: int
+    usable: int  # 1; or 0, and "note" tells why
+    capability: int  # of a GPU: 90 for compute capability 9.0; 0 for the CPU
+    precision: int  # CLOZE_PRECISION_...: of a model, its own; of a device, what CLOZE_PRECISION_AUTO is there
+    memory: int  # bytes; 0 where that is not known
+    free_memory: int  # bytes of it
+    id: bytes  # what cloze_open_options.device takes: "cuda:0"
+    name: bytes  # as its maker calls it; of the CPU, the instruction set in use
+    note: bytes  # why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or empty
+    _fields_ = [
+        ("size", c_uint32),
+        ("usable", c_uint32),
+        ("capability", c_uint32),
+        ("precision", c_uint32),
+        ("memory", c_uint64),
+        ("free_memory", c_uint64),
+        ("id", c_char * 16),
+        ("name", c_char * 112),
+        ("note", c_char * 256),
     ]
 
 
@@ -1748,4 +1797,18 @@ class Functions:
             c_size_t,
             POINTER(c_size_t),
             POINTER(cloze_error),
+        )
+        # Number of devices, those that cannot be used among them. Where CUDA has none to list, one that cannot be used
+        # stands for it.
+        # Since 0.4.0
+        self.cloze_device_count = _declared(library, "cloze_device_count", c_uint32)
+        # The CPU is device 0. CLOZE_MISSING beyond the last.
+        # Since 0.4.0
+        self.cloze_device_get = _declared(
+            library, "cloze_device_get", c_int32, c_uint32, POINTER(cloze_device), POINTER(cloze_error)
+        )
+        # What a model runs on.
+        # Since 0.4.0
+        self.cloze_model_device = _declared(
+            library, "cloze_model_device", c_int32, cloze_model, POINTER(cloze_device), POINTER(cloze_error)
         )
