@@ -78,7 +78,7 @@ func ExampleModel_NextSentence() {
 		log.Fatal(err)
 	}
 	fmt.Printf("%.2f\n", follows)
-	// Output: [0.85 0.16]
+	// Output: [0.44 0.09]
 }
 
 func ExampleModel_Embed() {
