@@ -51,6 +51,8 @@ class Build(build_py):
         package = HERE / "cloze" if self.editable_mode else Path(self.build_lib) / "cloze"
         (package / "lib").mkdir(parents=True, exist_ok=True)
         shutil.copyfile(library, package / "lib" / NAME)
+        for terms in HERE.parents[1].glob("LICENSE*"):
+            shutil.copyfile(terms, package / "lib" / terms.name)
 
 
 class Wheel(bdist_wheel):

@@ -115,3 +115,14 @@ fn nothing_is_left_out() {
     assert_eq!(python.matches("(Structure):").count(), structs);
     assert_eq!(csharp.matches("internal struct ").count(), structs);
 }
+
+/// Packages of other languages have the version of the crate.
+#[test]
+fn versions_are_one() {
+    let version = env!("CARGO_PKG_VERSION");
+    let python = fs::read_to_string(path("bindings/python/cloze/__init__.py")).unwrap();
+    assert!(
+        python.contains(&format!("\n__version__ = \"{version}\"\n")),
+        "bindings/python/cloze/__init__.py: not {version}"
+    );
+}

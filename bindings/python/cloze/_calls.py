@@ -154,9 +154,13 @@ class Cancel(Owner):
 
 
 class Watch:
-    """What stops one long call: a flag, callbacks that return True or raise, an interrupt of the main thread."""
+    """What stops one long call: a flag, callbacks that return True or raise, an interrupt of the main thread.
+
+    `kept` is what its arguments point to.
+    """
 
     def __init__(self, cancel: Cancel | None = None) -> None:
+        self.kept: Any = None
         self.from_main = threading.current_thread() is threading.main_thread()
         self.cancel = Cancel() if cancel is None and self.from_main else cancel
         self.raised: BaseException | None = None
@@ -183,19 +187,16 @@ class Watch:
 def call(function: Callable[..., Any], *arguments: Any, watch: Watch | None = None) -> None:
     """Calls a function of the library with an error record behind the arguments, which are kept until it returns."""
     handles = [argument for argument in arguments if isinstance(argument, Handle)]
-    for index, handle in enumerate(handles):
-        try:
-            handle.acquire()
-        except ValueError:
-            for acquired in handles[:index]:
-                acquired.release()
-            raise
 
     def made() -> None:
+        acquired: list[Handle] = []
         try:
+            for handle in handles:
+                handle.acquire()
+                acquired.append(handle)
             checked(function, *arguments)
         finally:
-            for handle in handles:
+            for handle in acquired:
                 handle.release()
 
     if watch is None:
@@ -203,7 +204,7 @@ def call(function: Callable[..., Any], *arguments: Any, watch: Watch | None = No
         return
     try:
         if watch.from_main and watch.cancel is not None:
-            _beside_main(made, watch.cancel)
+            _beside_main(made, watch.cancel, watch)
         else:
             made()
     except Exception:
@@ -238,7 +239,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _beside_main(made: Callable[[], None], cancel: Cancel) -> None:
+def _beside_main(made: Callable[[], None], cancel: Cancel, watch: Watch) -> None:
     """Runs `made` on the other thread. A signal whose handler raises sets the flag, and what it raised is
     raised when the call has returned.
 
@@ -256,12 +257,14 @@ def _beside_main(made: Callable[[], None], cancel: Cancel) -> None:
         if not once.acquire(blocking=False):
             return
         failure: BaseException | None = None
+        held = watch
         try:
             made()
         except BaseException as error:
             failure = error
         outcome.append(failure)
         ended.release()
+        del held
 
     interrupt: BaseException | None = None
     handed_over = False

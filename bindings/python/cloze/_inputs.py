@@ -33,8 +33,8 @@ class Column(Protocol):
         """Its elements."""
 
 
-Batch = Union[list[str], list[bytes], list[tuple[str, str]], list[Ids], list[Input], Column]
-"""Any number of inputs: a list, an array, a column of a table."""
+Batch = Union[list[Any], Column]
+"""Any number of inputs: a list, an array, a column of a table. (A list of `Input` would refuse a list of str.)"""
 
 _RECORD = np.dtype([(field[0], np.uintp) for field in _raw.cloze_input._fields_])
 if _RECORD.itemsize != sizeof(_raw.cloze_input):

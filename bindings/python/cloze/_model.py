@@ -139,12 +139,16 @@ class Model(Owner):
     @property
     def info(self) -> Info:
         """Its shape."""
-        info = options_of(_raw.cloze_info)
-        call(functions.cloze_model_info, self._handle, byref(info))
+        info = self._shape()
         tasks = frozenset(name for name, bit in constants("TASK").items() if info.tasks & bit)
         fields = {name: getattr(info, name) for name in Info._fields}
         fields.update(problem=name_of("PROBLEM", info.problem), tasks=tasks, has_tokenizer=info.has_tokenizer == 1)
         return Info(**fields)
+
+    def _shape(self) -> _raw.cloze_info:
+        info = options_of(_raw.cloze_info)
+        call(functions.cloze_model_info, self._handle, byref(info))
+        return info
 
     @property
     def report(self) -> dict[str, Any]:
@@ -154,7 +158,7 @@ class Model(Owner):
     @property
     def labels(self) -> list[str]:
         """Names of the classifier's labels."""
-        return [self.label(number) for number in range(self.info.labels)]
+        return [self.label(number) for number in range(self._shape().labels)]
 
     def label(self, number: int) -> str:
         """Name of a label."""
@@ -245,6 +249,7 @@ class Model(Owner):
             ids = [self.token_id(target) if isinstance(target, str) else target for target in targets]
             fields.targets, fields.target_count = kept.integers(ids), len(ids)
         watch = _watched(fields, **options)
+        watch.kept = kept
         arguments = (self._handle, batch, len(batch), byref(fields))
         room = 4 * max(top_k, 1) * len(batch)
         found = counted(functions.cloze_fill, *arguments, kind=_raw.cloze_candidate, room=room, watch=watch)
@@ -291,7 +296,7 @@ class Model(Owner):
 
     def _scoring(self, method: str | None, options: dict[str, Any]) -> tuple[_raw.cloze_score_options, Watch]:
         if method is None:
-            method = "causal" if "generate" in self.info.tasks else "pll"
+            method = "causal" if self._shape().tasks & _raw.CLOZE_TASK_GENERATE else "pll"
         fields = options_of(_raw.cloze_score_options, method=constant("SCORE", method))
         return fields, _watched(fields, **options)
 
@@ -330,7 +335,7 @@ class Model(Owner):
         fields = options_of(_raw.cloze_embed_options, pooling=number, normalize=int(normalize))
         fields.prompt = Kept().string(prompt)
         watch = _watched(fields, **options)
-        width = self.info.embedding if number == _raw.CLOZE_POOLING_AUTO else self.info.hidden
+        width = self._shape().embedding if number == _raw.CLOZE_POOLING_AUTO else self._shape().hidden
         arguments = (self._handle, batch, len(batch), byref(fields))
         shape = (width,) if batch.single else (len(batch), width)
         return filled(functions.cloze_embed, *arguments, shape=shape, out=out, watch=watch)
@@ -344,7 +349,7 @@ class Model(Owner):
         batch, fields = Inputs(inputs), options_of(_raw.cloze_call_options)
         watch = _watched(fields, **options)
         lengths, wanted = self._lengths(batch, fields), np.array(layers, dtype=np.uint32)
-        width = self.info.hidden
+        width = self._shape().hidden
         arguments = (self._handle, batch, len(batch), pointer(wanted, c_uint32), wanted.size, byref(fields))
         shape = (int(lengths.sum()) * wanted.size * width,)
         flat = filled(functions.cloze_hidden_states, *arguments, shape=shape, out=None, watch=watch)
@@ -364,7 +369,7 @@ class Model(Owner):
         regression. [N, labels] of a batch, [labels] of one input."""
         batch, fields = Inputs(inputs), options_of(_raw.cloze_call_options)
         watch = _watched(fields, **options)
-        labels = self.info.labels
+        labels = self._shape().labels
         arguments = (self._handle, batch, len(batch), byref(fields))
         shape = (labels,) if batch.single else (len(batch), labels)
         return filled(functions.cloze_classify, *arguments, shape=shape, out=out, watch=watch)
@@ -426,7 +431,7 @@ class Model(Owner):
         """Probabilities of all labels for every token, special ones included: [T, labels] of each input."""
         batch, fields = Inputs(inputs), options_of(_raw.cloze_call_options)
         watch = _watched(fields, **options)
-        lengths, labels = self._lengths(batch, fields), self.info.labels
+        lengths, labels = self._lengths(batch, fields), self._shape().labels
         arguments = (self._handle, batch, len(batch), byref(fields))
         shape = (int(lengths.sum()), labels)
         rows = filled(functions.cloze_tag_tokens, *arguments, shape=shape, out=None, watch=watch)
@@ -495,7 +500,7 @@ class Model(Owner):
         if on_token is not None:
             fields.token = self._on_token(watch, on_token)
         arguments = (self._handle, batch, len(batch), byref(fields))
-        room = max(self.info.max_positions, 1) * max(count, 1) * len(batch)
+        room = max(self._shape().max_positions, 1) * max(count, 1) * len(batch)
         found = counted(functions.cloze_generate, *arguments, kind=_raw.cloze_new_token, room=room, watch=watch)
         answers: list[list[Continuation]] = []
         for own in batch.by_input(found["input"]):
@@ -547,9 +552,9 @@ class Model(Owner):
         what makes examples of text counts, and the objective."""
         fields = options_of(_raw.cloze_call_options)
         watch = _watched(fields, progress, cancel)
-        with_recipe, kept = train_options(recipe)
+        with_recipe, watch.kept = train_options(recipe)
         arguments = (self._handle, corpus._handle, byref(with_recipe), byref(fields))
-        return metrics_of(functions.cloze_evaluate_corpus, *arguments, watch=watch, kept=kept)
+        return metrics_of(functions.cloze_evaluate_corpus, *arguments, watch=watch)
 
     def save(self, folder: Folder, *, dtype: str | None = None) -> None:
         """Writes a HuggingFace folder, in one step. `dtype`: every weight in "f32", "f16" or "bf16"."""

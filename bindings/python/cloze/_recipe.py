@@ -146,10 +146,9 @@ def train_options(recipe: Mapping[str, Any]) -> tuple[_raw.cloze_train_options, 
     return options, kept
 
 
-def metrics_of(function: Callable[..., Any], *arguments: Any, watch: Watch, kept: Any = None) -> dict[str, float]:
-    """Metrics that a function writes, by their names. `kept` is what the arguments point to."""
+def metrics_of(function: Callable[..., Any], *arguments: Any, watch: Watch) -> dict[str, float]:
+    """Metrics that a function writes, by their names."""
     room, count = _raw.CLOZE_MAX_METRICS, c_size_t()
     found = (_raw.cloze_metric * room)()
     call(function, *arguments, found, room, byref(count), watch=watch)
-    del kept
     return {metric.name.decode(): metric.value for metric in found[: count.value]}

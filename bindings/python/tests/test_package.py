@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from ctypes import sizeof
+from ctypes import c_void_p, sizeof
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from .conftest import ROOT, absent
 
 
 def test_layouts_are_those_of_the_compiler() -> None:
-    if sizeof(_raw.c_void_p) != 8:
+    if sizeof(c_void_p) != 8:
         pytest.skip("layouts.json is of 64 bits")
     layouts = json.loads((ROOT / "bindings/layouts.json").read_text(encoding="utf-8"))
     assert len(layouts) > 30
@@ -79,14 +79,15 @@ def test_out_is_written_in_place(model: cloze.Model) -> None:
     out = np.zeros((2, 256), dtype=np.float32)
     assert model.embed(["one", "two"], out=out) is out
     np.testing.assert_array_equal(out, model.embed(["one", "two"]))
-    for wrong in (np.zeros((2, 255), dtype=np.float32), np.zeros((2, 256)), np.zeros((256, 2), dtype=np.float32).T):
+    others: list[Any] = [np.zeros((2, 255), dtype=np.float32), np.zeros((2, 256)), np.asfortranarray(out)]
+    for wrong in others:
         with pytest.raises(ValueError, match=r"out: .*\(2, 256\)"):
             model.embed(["one", "two"], out=wrong)
 
 
 def test_mistakes_are_named(model: cloze.Model, moods: cloze.Dataset) -> None:
     with pytest.raises(TypeError, match=r"input 1: .*not 7"):
-        model.embed(["a", 7])  # type: ignore[list-item]
+        model.embed(["a", 7])
     with pytest.raises(ValueError, match=r"pooling: 'first', expected one of auto, cls, mean, max"):
         model.embed("a", pooling="first")
     with pytest.raises(TypeError, match="'epoch' is no option of a training"):
@@ -157,7 +158,11 @@ class Special(Exception):
 
 def test_callbacks(model: cloze.Model, moods: cloze.Dataset) -> None:
     seen: list[tuple[int, int]] = []
-    model.embed(["a"] * 5, progress=lambda done, total: seen.append((done, total)))
+
+    def progress(done: int, total: int) -> None:
+        seen.append((done, total))
+
+    model.embed(["a"] * 5, progress=progress)
     assert seen[-1] == (5, 5)
 
     def fails(*_: Any) -> bool:
@@ -187,7 +192,11 @@ def test_cancel_from_another_thread(model: cloze.Model) -> None:
     def wait(done: int, total: int) -> None:
         running.set()
 
-    timer = threading.Thread(target=lambda: (running.wait(), cancel.set()))
+    def stop() -> None:
+        running.wait()
+        cancel.set()
+
+    timer = threading.Thread(target=stop)
     timer.start()
     with pytest.raises(cloze.Cancelled):
         model.score(["the old man sat by the fire. " * 4] * 500, cancel=cancel, progress=wait)
@@ -250,8 +259,10 @@ def test_closing_waits_for_running_calls() -> None:
     model = cloze.Model(ROOT / "model", threads=1)
     begun, answers = threading.Event(), []
 
+    def told(done: int, total: int) -> None:
+        begun.set()
+
     def ask() -> None:
-        told = lambda done, total: begun.set()  # noqa: E731
         answers.append(model.embed(["the old man sat by the fire"] * 500, progress=told))
 
     thread = threading.Thread(target=ask)
@@ -287,9 +298,13 @@ def test_a_corpus_and_its_notices(model: cloze.Model, tmp_path: Path) -> None:
 
 def test_checkpoints_are_taken_up(model: cloze.Model, moods: cloze.Dataset, tmp_path: Path) -> None:
     recipe: Any = {"trainable": "head", "epochs": 2, "batch_size": 6, "checkpoints": tmp_path / "run"}
-    whole, folders = cloze.Trainer(model, moods, **recipe), []
-    fit = whole.fit(moods, observer=lambda event: folders.append(event) and None)
-    written = [event.folder for event in folders if isinstance(event, cloze.Checkpoint)]
+    whole, written = cloze.Trainer(model, moods, **recipe), list[str]()
+
+    def observer(event: cloze.Event) -> None:
+        if isinstance(event, cloze.Checkpoint):
+            written.append(event.folder)
+
+    fit = whole.fit(moods, observer=observer)
     assert fit.steps == 4 and len(written) == 2
     other = cloze.Trainer(model, moods, **recipe)
     other.resume(written[0])
@@ -391,7 +406,7 @@ def test_time_is_told_by_events(model: cloze.Model, moods: cloze.Dataset) -> Non
     events: list[cloze.Event] = []
     begin = time.monotonic()
     trainer = cloze.Trainer(model, moods, trainable="head", epochs=2, batch_size=12)
-    fit = trainer.fit(moods, moods, observer=lambda event: events.append(event))
+    fit = trainer.fit(moods, moods, observer=events.append)
     elapsed = time.monotonic() - begin
     steps = [event for event in events if isinstance(event, cloze.Step)]
     evaluations = [event for event in events if isinstance(event, cloze.Evaluation)]
