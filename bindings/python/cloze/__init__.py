@@ -57,7 +57,7 @@ from ._model import CallOptions, Model, TextOptions, perplexity
 from ._recipe import TrainOptions
 from ._trainer import Event, Observer, Trainer
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "IGNORED",
