@@ -39,6 +39,7 @@
  *     17 Closed forms
  *     18 Pretrain
  *     19 Generate
+ *     20 Devices
  *
  *
  * 1  Rules that hold everywhere
@@ -63,8 +64,10 @@
  *              it lives until that model, its trainers and all models made from it are closed.
  * Callbacks    Run on your calling thread, during the call only.
  * Side effects None: the library does not print, log, exit, install signal handlers, change the locale or the environment,
- *              or keep threads other than those of an open model. It reads one variable, CLOZE_ISA (see README), and
- *              writes what it is asked to save and the scratch file of a trainer, which has no name.
+ *              or keep threads other than those of an open model. It reads CLOZE_ISA, and with CUDA CLOZE_CUDA_LIBRARY,
+ *              CLOZE_CUBLASLT and CLOZE_CUDA_EXACT (see README). It writes what it is asked to save and the scratch file of
+ *              a trainer, which has no name. The first call that asks for CUDA loads the driver's library, which stays and
+ *              may keep threads of its own.
  * Files        Weights are mapped, not read. A model file that is truncated while the model is open ends the process
  *              (SIGBUS); replace files by renaming new ones over them.
  * ABI          CLOZE_ABI is in the library's soname. Within one number, functions, status codes and fields at the tail of
@@ -121,7 +124,7 @@ typedef int32_t cloze_status;
 #define CLOZE_OUT_OF_MEMORY 8
 #define CLOZE_CANCELLED 9
 #define CLOZE_BUSY 10            /* an exclusive handle is in use by another call */
-#define CLOZE_NO_DEVICE 11
+#define CLOZE_NO_DEVICE 11       /* the device cannot be used; the message tells why */
 #define CLOZE_NOT_FINITE 12      /* weights or results are not finite numbers; the message names the tensor */
 #define CLOZE_INTERNAL 13        /* a defect of cloze: please report the message */
 
@@ -174,12 +177,21 @@ typedef int (*cloze_progress)(void *user, uint64_t done, uint64_t total);
  * @since 0.1.0 */
 typedef struct cloze_model cloze_model;
 
+/* What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32. */
+#define CLOZE_PRECISION_AUTO 0u /* bf16 on a CUDA device, f32 on the CPU */
+#define CLOZE_PRECISION_F32 1u  /* the CPU has no other */
+#define CLOZE_PRECISION_BF16 2u
+#define CLOZE_PRECISION_F16 3u  /* such a model cannot train */
+
 /* @since 0.1.0 */
 typedef struct cloze_open_options {
     uint32_t size;
-    uint32_t threads; /* worker threads of this model; 0: one per processor */
+    uint32_t threads;   /* worker threads of this model; 0: one per processor */
+    const char *device; /* "cpu", "cuda", "cuda:1" or "auto", see section 20; NULL: "cpu". @since 0.4.0, as the rest */
+    uint32_t precision; /* CLOZE_PRECISION_... */
+    uint32_t reserved;  /* 0 */
 } cloze_open_options;
-#define CLOZE_OPEN_OPTIONS_INIT { sizeof(cloze_open_options), 0 }
+#define CLOZE_OPEN_OPTIONS_INIT { sizeof(cloze_open_options), 0, NULL, 0, 0 }
 
 /* Opens a HuggingFace folder of a BERT or ALBERT: config.json; model.safetensors or its shards; tokenizer.json or
  * vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and reads none: the
@@ -798,7 +810,7 @@ typedef struct cloze_train_options {
     uint64_t seed;                   /* of new parameters, order and dropout; 0: 42 */
     uint64_t evaluate_every;         /* steps between evaluations on the dev set; 0: after each epoch */
     uint64_t checkpoint_every;       /* steps between checkpoints; 0: after each epoch */
-    uint64_t memory;                 /* most bytes of memory beside the mapped weights and the cache; 0: no limit */
+    uint64_t memory;                 /* most bytes beside the weights and the cache; 0: no limit, of a GPU all that is free */
     uint64_t cache_memory;           /* most bytes of memory for what frozen layers gave; 0: 256 MiB */
     uint64_t cache_file;             /* most bytes of a scratch file for the rest of it; 0: 8 GiB */
     const char *head;                /* name of the head; NULL: the folder's own */
@@ -1135,8 +1147,11 @@ typedef struct cloze_create_options {
     uint32_t objective; /* which heads: of CLOZE_OBJECTIVE_MASKED_LM or CLOZE_OBJECTIVE_PRETRAINING; 0: the latter */
     uint32_t reserved;  /* 0 */
     uint64_t seed;      /* 0: 42 */
+    const char *device; /* as of cloze_model_open. @since 0.4.0, as the rest */
+    uint32_t precision;
+    uint32_t reserved2; /* 0 */
 } cloze_create_options;
-#define CLOZE_CREATE_OPTIONS_INIT { sizeof(cloze_create_options), 0, 0, 0, 0 }
+#define CLOZE_CREATE_OPTIONS_INIT { sizeof(cloze_create_options), 0, 0, 0, 0, NULL, 0, 0 }
 
 /* A model of random weights, as HuggingFace makes them: "config" is the text of a config.json, "tokenizer" a folder with a
  * vocabulary. CLOZE_INVALID_ARGUMENT where that has more tokens than the config's vocab_size.
@@ -1249,6 +1264,44 @@ typedef struct cloze_generate_options {
 CLOZE_API cloze_status cloze_generate(const cloze_model *model, const cloze_input *inputs, size_t input_count,
                                       const cloze_generate_options *options, cloze_new_token *tokens, size_t capacity,
                                       size_t *count, cloze_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * 20  Devices
+ *
+ * A model stays where cloze_open_options.device puts it, and with it all models and trainers made from it. "cpu" is the
+ * default; "cuda" is the first NVIDIA GPU, "cuda:1" the second: CLOZE_NO_DEVICE where it cannot be used. "auto" is the first
+ * that can be used and has room for the model, and the CPU where there is none. Folders and checkpoints are the same from
+ * every device.
+ */
+
+/* A device that models can run on. The library writes as many bytes as "size" says. Text that does not fit is cut between
+ * two characters.
+ * @since 0.4.0 */
+typedef struct cloze_device {
+    uint32_t size;
+    uint32_t usable;      /* 1; or 0, and "note" tells why */
+    uint32_t capability;  /* of a GPU: 90 for compute capability 9.0; 0 for the CPU */
+    uint32_t precision;   /* CLOZE_PRECISION_...: of a model, its own; of a device, what CLOZE_PRECISION_AUTO is there */
+    uint64_t memory;      /* bytes; 0 where that is not known */
+    uint64_t free_memory; /* bytes of it */
+    char id[16];          /* what cloze_open_options.device takes: "cuda:0" */
+    char name[112];       /* as its maker calls it; of the CPU, the instruction set in use */
+    char note[256];       /* why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or empty */
+} cloze_device;
+#define CLOZE_DEVICE_INIT { sizeof(cloze_device), 0, 0, 0, 0, 0, "", "", "" }
+
+/* Number of devices, those that cannot be used among them. Where CUDA has none to list, one that cannot be used stands for
+ * it.
+ * @since 0.4.0 */
+CLOZE_API uint32_t cloze_device_count(void);
+
+/* The CPU is device 0. CLOZE_MISSING beyond the last.
+ * @since 0.4.0 */
+CLOZE_API cloze_status cloze_device_get(uint32_t index, cloze_device *device, cloze_error *error);
+
+/* What a model runs on.
+ * @since 0.4.0 */
+CLOZE_API cloze_status cloze_model_device(const cloze_model *model, cloze_device *device, cloze_error *error);
 
 #ifdef __cplusplus
 }

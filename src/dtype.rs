@@ -49,10 +49,33 @@ mod sealed {
     impl Sealed for f32 {}
     impl Sealed for super::f16 {}
     impl Sealed for super::bf16 {}
+    impl Sealed for super::Working {}
 }
 
-/// A storage type as a Rust type. Sealed: every implementor is plain data for which every bit pattern of
-/// `DTYPE.size()` bytes is a value, and zero is all bits zero.
+/// What a buffer holds. Sealed: every implementor is plain data for which every bit pattern of its size is a value, and
+/// zero is all bits zero.
+pub trait Scalar: sealed::Sealed + Copy + Default + Send + Sync + fmt::Debug + 'static {
+    /// Its type on a device that computes hidden states in `working`.
+    fn dtype(working: DType) -> DType;
+}
+
+impl<E: Element> Scalar for E {
+    fn dtype(_: DType) -> DType {
+        E::DTYPE
+    }
+}
+
+/// A number in the type that a device computes hidden states in; the device knows at run time which one that is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Working(#[expect(dead_code, reason = "stands for a number in a device's memory")] f32);
+
+impl Scalar for Working {
+    fn dtype(working: DType) -> DType {
+        working
+    }
+}
+
+/// A storage type as a Rust type: every bit pattern of `DTYPE.size()` bytes is a value.
 pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + fmt::Debug + 'static {
     /// The same type as a value.
     const DTYPE: DType;

@@ -31,7 +31,7 @@ fn copy(name: &str) -> TempDir {
 }
 
 fn open(folder: &Path) -> Result<Model> {
-    Model::open(folder, &OpenOptions { threads: 1 })
+    Model::open(folder, &OpenOptions { threads: 1, ..OpenOptions::default() })
 }
 
 fn pretraining() -> Model {
@@ -96,7 +96,8 @@ fn what_is_not_a_model_folder_is_named() {
     expect(&open(folder.path()).err().unwrap(), Status::Unsupported, &["pytorch_model.bin", "safetensors"]);
     fs::remove_file(folder.path().join("pytorch_model.bin")).unwrap();
     expect(&open(folder.path()).err().unwrap(), Status::Missing, &["model.safetensors"]);
-    let error = Model::open(&golden("bare"), &OpenOptions { threads: 100_000 }).err().unwrap();
+    let error =
+        Model::open(&golden("bare"), &OpenOptions { threads: 100_000, ..OpenOptions::default() }).err().unwrap();
     expect(&error, Status::InvalidArgument, &["100000 threads"]);
 }
 

@@ -21,7 +21,7 @@ const LOG_PROBABILITY: f64 = 1e-4;
 const CAUSAL: ScoreOptions = ScoreOptions { method: Method::Causal, mask: None };
 
 fn open(name: &str, threads: usize) -> Model {
-    Model::open(&golden(name), &OpenOptions { threads }).unwrap()
+    Model::open(&golden(name), &OpenOptions { threads, ..OpenOptions::default() }).unwrap()
 }
 
 fn expected() -> Value {
@@ -351,7 +351,7 @@ fn a_saved_model_is_the_same_causal_model() {
     model.save(&target).unwrap();
     let config: Value = serde_json::from_slice(&std::fs::read(target.join("config.json")).unwrap()).unwrap();
     assert_eq!((&config["architectures"][0], &config["is_decoder"]), (&"BertLMHeadModel".into(), &true.into()));
-    let again = Model::open(&target, &OpenOptions { threads: 2 }).unwrap();
+    let again = Model::open(&target, &OpenOptions { threads: 2, ..OpenOptions::default() }).unwrap();
     let prompts = ["the cat", "he was"];
     let inputs = |model: &Model| encode(model, Task::Generate, &prompts);
     let answers = |model: &Model| generate(model, &inputs(model), &GenerateOptions::default());
@@ -398,7 +398,7 @@ fn what_was_learned_is_what_follows() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("taught");
         taught.save(&target).unwrap();
-        let taught = Model::open(&target, &OpenOptions { threads: 2 }).unwrap();
+        let taught = Model::open(&target, &OpenOptions { threads: 2, ..OpenOptions::default() }).unwrap();
         assert_eq!(taught.objective().unwrap(), Objective::CausalLm);
 
         // Evaluation, scoring and generation tell the same.
@@ -424,13 +424,19 @@ fn a_new_causal_model_has_the_head_of_one() {
     let config = std::fs::read(folder.join("config.json")).unwrap();
     let file = |name: &str| std::sync::Arc::new(std::fs::read(folder.join(name)).unwrap()) as Bytes;
     let files = ["vocab.txt", "tokenizer_config.json"].map(|name| (name, file(name)));
-    let fresh =
-        |objective| Model::fresh(&config, &files, &FreshOptions { objective, seed: 1 }, &OpenOptions { threads: 1 });
+    let fresh = |objective| {
+        Model::fresh(
+            &config,
+            &files,
+            &FreshOptions { objective, seed: 1 },
+            &OpenOptions { threads: 1, ..OpenOptions::default() },
+        )
+    };
     let model = fresh(Objective::CausalLm).unwrap();
     assert!(model.supports(Task::Generate).is_ok());
     let target = tempfile::tempdir().unwrap();
     model.save(&target.path().join("new")).unwrap();
-    let again = Model::open(&target.path().join("new"), &OpenOptions { threads: 1 }).unwrap();
+    let again = Model::open(&target.path().join("new"), &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap();
     let config = std::fs::read_to_string(target.path().join("new/config.json")).unwrap();
     assert!(config.contains("BertLMHeadModel"), "{config}");
     assert!(again.info().missing.is_empty() && again.supports(Task::Generate).is_ok());

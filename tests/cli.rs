@@ -49,7 +49,7 @@ fn info_tells_what_the_folder_can_do() {
         &info,
         "architecture layers hidden heads vocab parameters dtype heads_present unused missing intermediate words \
          token_types max_tokens max_positions embedding labels tasks text_unavailable threads isa files used ignored \
-         direction",
+         direction device device_name device_note precision",
     );
     assert_eq!((&info["architecture"], &info["layers"], &info["vocab"]), (&"bert".into(), &3.into(), &120.into()));
     assert_eq!(info["heads_present"], serde_json::json!(["masked_lm", "next_sentence", "pooler"]));

@@ -23,7 +23,7 @@ fn golden(name: &str) -> PathBuf {
 }
 
 fn open(folder: &Path, threads: usize) -> Model {
-    Model::open(folder, &OpenOptions { threads }).unwrap()
+    Model::open(folder, &OpenOptions { threads, ..OpenOptions::default() }).unwrap()
 }
 
 /// Sequences of ids whose first word tells the label; the rest differs.

@@ -21,7 +21,7 @@ const TEXTS: [&str; 6] = [
 ];
 
 fn open(folder: &Path, threads: usize) -> Model {
-    Model::open(folder, &OpenOptions { threads }).unwrap()
+    Model::open(folder, &OpenOptions { threads, ..OpenOptions::default() }).unwrap()
 }
 
 #[derive(Debug, PartialEq)]

@@ -70,11 +70,11 @@ fn options(trainable: Trainable, checkpoints: PathBuf) -> TrainOptions {
 
 fn base() -> Model {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sequence");
-    Model::open(&folder, &OpenOptions { threads: 1 }).unwrap()
+    Model::open(&folder, &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap()
 }
 
 fn open(folder: &Path) -> Model {
-    Model::open(folder, &OpenOptions { threads: 1 }).unwrap_or_else(|error| panic!("{error}"))
+    Model::open(folder, &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn trainer(folder: &Path, trainable: Trainable) -> Trainer {

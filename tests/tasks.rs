@@ -25,7 +25,7 @@ const LOG_PROBABILITY: f64 = 1e-4;
 const HIDDEN: f32 = 1e-5;
 
 fn open(name: &str) -> Model {
-    Model::open(&golden(name), &OpenOptions { threads: 2 }).unwrap()
+    Model::open(&golden(name), &OpenOptions { threads: 2, ..OpenOptions::default() }).unwrap()
 }
 
 /// The model of a golden folder with its files changed, opened from memory.
@@ -35,7 +35,7 @@ fn open_changed(name: &str, change: impl Fn(&mut Vec<(String, Vec<u8>)>)) -> clo
     let files: Vec<(String, Bytes)> =
         files.into_iter().map(|(name, bytes)| (name, std::sync::Arc::new(bytes) as Bytes)).collect();
     let named: Vec<(&str, Bytes)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-    Model::from_memory(&named, &OpenOptions { threads: 2 })
+    Model::from_memory(&named, &OpenOptions { threads: 2, ..OpenOptions::default() })
 }
 
 fn set_config(files: &mut [(String, Vec<u8>)], change: impl Fn(&mut serde_json::Map<String, Value>)) {

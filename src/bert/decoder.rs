@@ -5,7 +5,7 @@
 //! reads none of the free rows behind a sequence.
 
 use crate::batch::{Batch, Selection};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::attention::Direction;
 use crate::ops::{Ops, assign};
@@ -16,7 +16,7 @@ use super::layer::{Kept, Work};
 /// Keys and values of the tokens that some sequences have so far, of every application of a layer.
 pub struct Cache<D: Device> {
     /// `[slots · capacity, 2H]`: key and value side by side.
-    layers: Vec<Tensor<D>>,
+    layers: Vec<Hidden<D>>,
     /// Tokens of every slot.
     lengths: Vec<usize>,
     /// Rows of every slot.
@@ -103,7 +103,7 @@ impl<D: Ops> Encoder<D> {
     /// computes no others.
     ///
     /// Fails as [`Encoder::run`] does; the cache then holds what it held.
-    pub fn step(&self, device: &D, cache: &mut Cache<D>, parts: &[Part<'_>], asked: Asked) -> Result<Tensor<D>> {
+    pub fn step(&self, device: &D, cache: &mut Cache<D>, parts: &[Part<'_>], asked: Asked) -> Result<Hidden<D>> {
         if self.shape.direction != Direction::Causal {
             return Err(Error::internal("a step of an encoder that is not causal"));
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Selection};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::{Ops, dropout, embedding, gather, layer_norm, linear};
@@ -15,6 +15,10 @@ use super::layer::{self, Applied, Shape, Wanted, Work};
 use super::noise::{Noise, Site};
 use super::parameters::{Embeddings, Layer, Loader};
 use super::trainable::{of_dense, of_norm, of_weight};
+
+/// Most tokens of a batch whose passes a device may record: starting operations costs time where there are few tokens, and
+/// a record keeps the memory of its pass.
+const REPEATED_TOKENS: usize = 1024;
 
 /// The encoder: one parameter set a group of layers, applied L times. Parts are shared between models.
 pub struct Encoder<D: Device> {
@@ -30,7 +34,7 @@ pub struct Encoder<D: Device> {
 }
 
 /// Hidden states of one layer as [`Encoder::run`] shows them: layer number, 0 being the embeddings, and `[rows, H]`.
-pub type See<'a, D> = &'a mut dyn FnMut(usize, &Tensor<D>) -> Result<()>;
+pub type See<'a, D> = &'a mut dyn FnMut(usize, &Hidden<D>) -> Result<()>;
 
 /// What a training forward keeps for backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +57,12 @@ pub struct Trace<D: Device> {
 struct EmbeddingTrace<D: Device> {
     norm: layer_norm::Saved<D>,
     /// `[T, E]`: what the projection read, where there is one.
-    normal: Option<Tensor<D>>,
+    normal: Option<Hidden<D>>,
 }
 
 enum Kept<D: Device> {
     Saved(Box<layer::Saved<D>>),
-    Input(Tensor<D>),
+    Input(Hidden<D>),
 }
 
 /// Where a training forward starts.
@@ -66,7 +70,7 @@ pub enum Start<D: Device> {
     /// At the token ids.
     Embeddings,
     /// At the hidden states `[T, H]` of all rows before step `.0` of L.
-    Hidden(usize, Tensor<D>),
+    Hidden(usize, Hidden<D>),
 }
 
 /// Gradients of the encoder: the types of what trains, absent where frozen.
@@ -139,15 +143,33 @@ impl<D: Ops> Encoder<D> {
     }
 
     /// Final hidden states `[R, H]` of the rows in `rows`. The last layer computes no other rows.
-    pub fn forward(&self, device: &D, batch: &Batch, rows: &Selection) -> Result<Tensor<D>> {
-        self.run(device, batch, rows, self.layers(), &mut |_, _| Ok(()))
+    pub fn forward(&self, device: &D, batch: &Batch, rows: &Selection) -> Result<Hidden<D>> {
+        let run = || self.run(device, batch, rows, self.layers(), &mut |_, _| Ok(()));
+        if batch.tokens() > REPEATED_TOKENS {
+            return run();
+        }
+        device.repeated(&self.shapes(batch, rows), run, |states| states.duplicate(device))
+    }
+
+    /// What decides which operations a forward pass consists of, but for the values of parameters.
+    fn shapes(&self, batch: &Batch, rows: &Selection) -> [usize; 7] {
+        let layer = self.groups.first().and_then(|group| group.first()).map_or(0, |layer| Arc::as_ptr(layer) as usize);
+        [
+            batch.tokens(),
+            batch.sequences(),
+            batch.longest(),
+            rows.len(),
+            Arc::as_ptr(&self.embeddings) as usize,
+            layer,
+            self.adapter.as_ref().map_or(0, |adapter| Arc::as_ptr(adapter) as usize),
+        ]
     }
 
     /// Hidden states `[R, H]` after `depth` layers of the rows in `rows`; every earlier layer's, of all rows, go to
     /// `see` on the way, and the result does too.
     ///
     /// Fails when a sequence has more tokens than the model has positions, or an id has no embedding.
-    pub fn run(&self, device: &D, batch: &Batch, rows: &Selection, depth: usize, see: See<'_, D>) -> Result<Tensor<D>> {
+    pub fn run(&self, device: &D, batch: &Batch, rows: &Selection, depth: usize, see: See<'_, D>) -> Result<Hidden<D>> {
         self.check_lengths(batch)?;
         let mut work = Work::new(device)?;
         self.embed(device, batch, &mut work)?;
@@ -191,8 +213,8 @@ impl<D: Ops> Encoder<D> {
         batch: &Batch,
         rows: &Selection,
         from: usize,
-        states: Tensor<D>,
-    ) -> Result<Tensor<D>> {
+        states: Hidden<D>,
+    ) -> Result<Hidden<D>> {
         let mut work = Work::new(device)?;
         work.x = states;
         self.steps(device, batch, rows, from..self.layers(), &mut work, &mut |_, _| Ok(()))?;
@@ -216,7 +238,7 @@ impl<D: Ops> Encoder<D> {
         lowest: usize,
         noise: Option<&Noise>,
         keep: Keep,
-    ) -> Result<(Tensor<D>, Trace<D>)> {
+    ) -> Result<(Hidden<D>, Trace<D>)> {
         self.check_lengths(batch)?;
         let all = Selection::all(batch);
         let (mut x, embeddings, from) = match start {
@@ -260,7 +282,7 @@ impl<D: Ops> Encoder<D> {
         rows: &Selection,
         noise: Option<&Noise>,
         trace: Trace<D>,
-        dy: Tensor<D>,
+        dy: Hidden<D>,
         gradients: &mut EncoderGradients<D>,
     ) -> Result<()> {
         let all = Selection::all(batch);
@@ -308,7 +330,7 @@ impl<D: Ops> Encoder<D> {
         Ok(())
     }
 
-    fn embed_saving(&self, device: &D, batch: &Batch, noise: Option<&Noise>) -> Result<(Tensor<D>, EmbeddingTrace<D>)> {
+    fn embed_saving(&self, device: &D, batch: &Batch, noise: Option<&Noise>) -> Result<(Hidden<D>, EmbeddingTrace<D>)> {
         let e = &self.embeddings;
         let (mut sum, mut x) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
         embedding::forward(device, batch, &e.tables(), &mut sum)?;
@@ -327,7 +349,7 @@ impl<D: Ops> Encoder<D> {
         batch: &Batch,
         noise: Option<&Noise>,
         trace: EmbeddingTrace<D>,
-        dy: Tensor<D>,
+        dy: Hidden<D>,
         into: &mut Embeddings<D>,
     ) -> Result<()> {
         let e = &self.embeddings;
@@ -351,7 +373,7 @@ impl<D: Ops> Encoder<D> {
     }
 
     /// Dropout of the embeddings, in place; the gradient passes the same way.
-    fn drop(&self, device: &D, batch: &Batch, noise: Option<&Noise>, x: &mut Tensor<D>) -> Result<()> {
+    fn drop(&self, device: &D, batch: &Batch, noise: Option<&Noise>, x: &mut Hidden<D>) -> Result<()> {
         let all = Selection::all(batch);
         match noise.and_then(|noise| noise.mask(noise.hidden, Site::Embeddings, all.rows())) {
             Some(mask) => dropout::apply(device, &mask, x),

@@ -1,6 +1,6 @@
 //! Heads in training: forward with what backward needs, and backward.
 
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::{Accumulate, Ops, activation, dropout, linear, lora};
@@ -14,16 +14,16 @@ use super::trainable::of_dense;
 /// What pooling leaves for its backward.
 pub struct PoolerTrace<D: Device> {
     /// `[S, H]`: rows of `[CLS]`.
-    rows: Tensor<D>,
+    rows: Hidden<D>,
     /// `[S, H]`: before tanh.
-    before: Tensor<D>,
+    before: Hidden<D>,
     pair: Option<lora::Saved<D>>,
 }
 
 /// What a dense head leaves for its backward.
 pub struct DenseTrace<D: Device> {
     /// `[R, H]`: what the head read, after dropout.
-    x: Tensor<D>,
+    x: Hidden<D>,
 }
 
 impl<D: Ops> Bert<D> {
@@ -31,10 +31,10 @@ impl<D: Ops> Bert<D> {
     pub fn pool_saving(
         &self,
         device: &D,
-        rows: Tensor<D>,
+        rows: Hidden<D>,
         numbers: &[usize],
         noise: Option<&Noise>,
-    ) -> Result<(Tensor<D>, PoolerTrace<D>)> {
+    ) -> Result<(Hidden<D>, PoolerTrace<D>)> {
         let pooler = self.heads.pooler.as_ref().map_err(Clone::clone)?;
         let (mut before, mut pooled) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
         linear::forward(device, &rows, &[pooler.linear()], Activation::Identity, &mut before)?;
@@ -54,11 +54,11 @@ impl<D: Ops> Bert<D> {
         &self,
         device: &D,
         trace: &PoolerTrace<D>,
-        mut d: Tensor<D>,
+        mut d: Hidden<D>,
         numbers: &[usize],
         noise: Option<&Noise>,
         gradients: &mut Gradients<D>,
-    ) -> Result<Tensor<D>> {
+    ) -> Result<Hidden<D>> {
         let pooler = self.heads.pooler.as_ref().map_err(Clone::clone)?;
         activation::backward(device, &trace.before, Activation::Tanh, &mut d)?;
         let into = vec![of_dense(gradients.pooler.as_mut())?];
@@ -80,10 +80,10 @@ impl<D: Ops> Bert<D> {
         &self,
         device: &D,
         part: HeadPart,
-        mut x: Tensor<D>,
+        mut x: Hidden<D>,
         numbers: &[usize],
         noise: Option<&Noise>,
-    ) -> Result<(Tensor<D>, DenseTrace<D>)> {
+    ) -> Result<(Hidden<D>, DenseTrace<D>)> {
         let dense = self.heads.dense(part)?;
         if let Some(mask) = head_mask(part, numbers, noise) {
             dropout::apply(device, &mask, &mut x)?;
@@ -100,11 +100,11 @@ impl<D: Ops> Bert<D> {
         device: &D,
         part: HeadPart,
         trace: &DenseTrace<D>,
-        dlogits: &Tensor<D>,
+        dlogits: &Hidden<D>,
         numbers: &[usize],
         noise: Option<&Noise>,
         gradients: &mut Gradients<D>,
-    ) -> Result<Tensor<D>> {
+    ) -> Result<Hidden<D>> {
         let dense = self.heads.dense(part)?;
         let into: Option<&mut Dense<D>> = match part {
             HeadPart::NextSentence => gradients.next_sentence.as_mut(),

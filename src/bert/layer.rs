@@ -6,7 +6,7 @@
 //! All token rows go in; only the rows asked for come out. Dropout acts on the attention weights, on a and on f.
 
 use crate::batch::{Batch, Selection};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::attention::{Columns, Direction, Inputs, Relative};
@@ -50,15 +50,15 @@ pub struct Applied<'a, D: Device> {
 /// The matrices that layers hand to each other.
 pub struct Work<D: Device> {
     /// `[T, H]`: what a layer reads and leaves.
-    pub x: Tensor<D>,
+    pub x: Hidden<D>,
     /// `[T, H]`
-    pub y: Tensor<D>,
+    pub y: Hidden<D>,
     /// `[T, 3H]`: query, key and value side by side.
-    projected: Tensor<D>,
+    projected: Hidden<D>,
     /// `[R, H]`: queries of the rows asked for; then what a sub-layer adds to its input.
-    query: Tensor<D>,
+    query: Hidden<D>,
     /// `[R, F]`
-    wide: Tensor<D>,
+    wide: Hidden<D>,
 }
 
 impl<D: Device> Work<D> {
@@ -72,7 +72,7 @@ impl<D: Device> Work<D> {
 /// Keys and values of one application of a layer, and where new rows belong among them.
 pub struct Kept<'a, D: Device> {
     /// `[slots · capacity, 2H]`: key and value side by side.
-    pub key_value: &'a mut Tensor<D>,
+    pub key_value: &'a mut Hidden<D>,
     /// First row of every slot, then their number: `[slots + 1]`.
     pub offsets: &'a [usize],
     /// Row of every token of the batch.
@@ -84,22 +84,22 @@ pub struct Kept<'a, D: Device> {
 /// What a training forward leaves for backward.
 pub struct Saved<D: Device> {
     /// `[T, H]`: what went in.
-    x: Tensor<D>,
+    x: Hidden<D>,
     /// `[R, H]`: its rows asked for, where those are not all.
-    asked: Option<Tensor<D>>,
+    asked: Option<Hidden<D>>,
     /// `[T, 3H]`, or `[T, 2H]` key and value where the query is apart.
-    projected: Tensor<D>,
+    projected: Hidden<D>,
     /// `[R, H]`
-    query: Option<Tensor<D>>,
+    query: Option<Hidden<D>>,
     attention: attention::Saved<D>,
     /// `[R, H]`: what attention gave.
-    context: Tensor<D>,
+    context: Hidden<D>,
     attention_norm: layer_norm::Saved<D>,
     /// `[R, H]`: n
-    middle: Tensor<D>,
+    middle: Hidden<D>,
     /// `[R, F]`: before and after the activation.
-    before: Tensor<D>,
-    wide: Tensor<D>,
+    before: Hidden<D>,
+    wide: Hidden<D>,
     output_norm: layer_norm::Saved<D>,
     pairs: [Option<lora::Saved<D>>; 6],
 }
@@ -163,9 +163,9 @@ impl<D: Ops> Applied<'_, D> {
         device: &D,
         batch: &Batch,
         asked: &Selection,
-        x: Tensor<D>,
+        x: Hidden<D>,
         noise: Option<&Noise>,
-    ) -> Result<(Tensor<D>, Saved<D>)> {
+    ) -> Result<(Hidden<D>, Saved<D>)> {
         let new = || Tensor::new(device, 0, 0);
         let (mut projected, mut context, mut y) = (new()?, new()?, new()?);
         let mut pairs = [const { None }; 6];
@@ -229,10 +229,10 @@ impl<D: Ops> Applied<'_, D> {
         asked: &Selection,
         noise: Option<&Noise>,
         saved: Saved<D>,
-        dy: Tensor<D>,
+        dy: Hidden<D>,
         mut gradients: Gradients<'_, D>,
         wanted: Wanted,
-    ) -> Result<Option<Tensor<D>>> {
+    ) -> Result<Option<Hidden<D>>> {
         let new = || Tensor::new(device, 0, 0);
         let (rows, hidden) = (asked.rows(), self.shape.hidden);
         let all = Selection::all(batch);
@@ -312,10 +312,10 @@ impl<D: Ops> Applied<'_, D> {
     fn project(
         &self,
         device: &D,
-        x: &Tensor<D>,
+        x: &Hidden<D>,
         targets: &[Target],
         activation: Activation,
-        y: &mut Tensor<D>,
+        y: &mut Hidden<D>,
     ) -> Result<()> {
         let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).linear()).collect();
         if targets.iter().all(|&target| self.pair(target).is_none()) {
@@ -341,11 +341,11 @@ impl<D: Ops> Applied<'_, D> {
     fn project_saving(
         &self,
         device: &D,
-        x: &Tensor<D>,
+        x: &Hidden<D>,
         targets: &[Target],
         rows: &[usize],
         noise: Option<&Noise>,
-        y: &mut Tensor<D>,
+        y: &mut Hidden<D>,
         saved: &mut [Option<lora::Saved<D>>; 6],
     ) -> Result<()> {
         let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).linear()).collect();
@@ -365,8 +365,8 @@ impl<D: Ops> Applied<'_, D> {
         &'a self,
         batch: &'a Batch,
         asked: &'a Selection,
-        query: Option<&'a Tensor<D>>,
-        projected: &'a Tensor<D>,
+        query: Option<&'a Hidden<D>>,
+        projected: &'a Hidden<D>,
         noise: Option<&Noise>,
     ) -> Inputs<'a, D> {
         self.inputs_at(batch.offsets(), asked, query, projected, noise)
@@ -376,8 +376,8 @@ impl<D: Ops> Applied<'_, D> {
         &'a self,
         offsets: &'a [usize],
         asked: &'a Selection,
-        query: Option<&'a Tensor<D>>,
-        projected: &'a Tensor<D>,
+        query: Option<&'a Hidden<D>>,
+        projected: &'a Hidden<D>,
         noise: Option<&Noise>,
     ) -> Inputs<'a, D> {
         let hidden = self.shape.hidden;
@@ -404,7 +404,7 @@ impl<D: Ops> Applied<'_, D> {
         noise: Option<&Noise>,
         place: Place,
         asked: &Selection,
-        x: &mut Tensor<D>,
+        x: &mut Hidden<D>,
     ) -> Result<()> {
         let site = Site::Layer(self.application, place);
         match noise.and_then(|noise| noise.mask(noise.hidden, site, asked.rows())) {
@@ -449,11 +449,11 @@ impl<D: Ops> Pass<'_, '_, D> {
     /// Gradients of neighbouring targets that read x, from those of their outputs side by side.
     fn linear(
         &mut self,
-        x: &Tensor<D>,
+        x: &Hidden<D>,
         targets: &[Target],
         rows: &[usize],
-        dy: &Tensor<D>,
-        mut dx: Option<&mut Tensor<D>>,
+        dy: &Hidden<D>,
+        mut dx: Option<&mut Hidden<D>>,
     ) -> Result<()> {
         let layers: Vec<_> = targets.iter().map(|&target| self.applied.dense(target).linear()).collect();
         if let Some(layer) = &mut self.gradients.layer {

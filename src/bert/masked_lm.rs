@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::cross_entropy::{self, Outcome, Targets};
@@ -74,7 +74,7 @@ impl<D: Ops> MaskedLm<D> {
     }
 
     /// Logits `[R, V]` of hidden states `[R, H]`. `words` are the word embeddings.
-    pub fn logits(&self, device: &D, hidden: &Tensor<D>, words: &Weight<D>, logits: &mut Tensor<D>) -> Result<()> {
+    pub fn logits(&self, device: &D, hidden: &Hidden<D>, words: &Weight<D>, logits: &mut Hidden<D>) -> Result<()> {
         let (mut transformed, mut normal) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);
         linear::forward(device, hidden, &[self.transform.linear()], self.activation, &mut transformed)?;
         layer_norm::forward(device, &transformed, None, &self.norm.affine(), &mut normal)?;
@@ -86,15 +86,12 @@ impl<D: Ops> MaskedLm<D> {
     }
 }
 
-/// Bytes of the logits of one chunk; their gradient takes as many again.
-const CHUNK: usize = 8 << 20;
-
 /// Rows of a chunk, however large the vocabulary: with fewer, fetching the decoder costs more than multiplying by it.
 const FEWEST: usize = 32;
 
-/// Most rows whose logits exist at once in training.
-pub fn chunk_rows(vocabulary: usize) -> usize {
-    (CHUNK / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
+/// Most rows whose logits exist at once in training, where those take `bytes`.
+pub fn chunk_rows(vocabulary: usize, bytes: usize) -> usize {
+    (bytes / size_of::<f32>() / vocabulary.max(1)).max(FEWEST)
 }
 
 /// `0..rows` in chunks of nearly equal size, of `most` rows at most.
@@ -145,7 +142,7 @@ impl<D: Ops> Bert<D> {
     }
 
     /// Masked-LM logits `[R, V]` of final hidden states `[R, H]`. Fails when the checkpoint has no such head.
-    pub fn masked_lm(&self, device: &D, hidden: &Tensor<D>, logits: &mut Tensor<D>) -> Result<()> {
+    pub fn masked_lm(&self, device: &D, hidden: &Hidden<D>, logits: &mut Hidden<D>) -> Result<()> {
         let head = self.heads.masked_lm.as_ref().map_err(Clone::clone)?;
         head.logits(device, hidden, &self.encoder.embeddings().word, logits)
     }
@@ -162,22 +159,23 @@ impl<D: Ops> Bert<D> {
     pub fn masked_lm_loss(
         &self,
         device: &D,
-        hidden: Tensor<D>,
+        hidden: Hidden<D>,
         words: &[i32],
         learn: Option<(f32, &mut Gradients<D>)>,
-    ) -> Result<(Outcome, Option<Tensor<D>>)> {
-        self.masked_lm_loss_by(device, hidden, words, learn, chunk_rows(self.config.vocabulary))
+    ) -> Result<(Outcome, Option<Hidden<D>>)> {
+        let most = chunk_rows(self.config.vocabulary, device.portions().pass_logits);
+        self.masked_lm_loss_by(device, hidden, words, learn, most)
     }
 
     /// [`Bert::masked_lm_loss`] in chunks of `most` rows at most.
     fn masked_lm_loss_by(
         &self,
         device: &D,
-        hidden: Tensor<D>,
+        hidden: Hidden<D>,
         words: &[i32],
         learn: Option<(f32, &mut Gradients<D>)>,
         most: usize,
-    ) -> Result<(Outcome, Option<Tensor<D>>)> {
+    ) -> Result<(Outcome, Option<Hidden<D>>)> {
         let head = self.heads.masked_lm.as_deref().map_err(Clone::clone)?;
         if hidden.rows() != words.len() {
             return Err(Error::internal(format!("masked LM: {} words for {} rows", words.len(), hidden.rows())));
@@ -209,7 +207,7 @@ struct Walk<'a, D: Device> {
     device: &'a D,
     decoder: Linear<'a, D>,
     /// `[R, E]`
-    normal: &'a Tensor<D>,
+    normal: &'a Hidden<D>,
     /// `[R]`
     words: &'a [i32],
     /// Most rows of a chunk.
@@ -220,7 +218,7 @@ impl<D: Ops> Walk<'_, D> {
     /// Calls `visit` with the rows of each chunk, what the decoder read `[C, E]`, its logits `[C, V]`, and their words.
     fn chunks(
         &self,
-        mut visit: impl FnMut(&[usize], &Tensor<D>, &Tensor<D>, &Targets<'_>) -> Result<()>,
+        mut visit: impl FnMut(&[usize], &Hidden<D>, &Hidden<D>, &Targets<'_>) -> Result<()>,
     ) -> Result<()> {
         let (mut x, mut logits) = (Tensor::new(self.device, 0, 0)?, Tensor::new(self.device, 0, 0)?);
         for chunk in chunks(self.normal.rows(), self.most) {
@@ -248,7 +246,7 @@ impl<D: Ops> Walk<'_, D> {
         scale: f32,
         mut weight: Option<&mut Tensor<D>>,
         mut bias: Option<&mut Tensor<D>>,
-    ) -> Result<(Outcome, Tensor<D>)> {
+    ) -> Result<(Outcome, Hidden<D>)> {
         let (device, decoder) = (self.device, std::slice::from_ref(&self.decoder));
         let mut outcome = Outcome::default();
         let (mut dlogits, mut dx) = (Tensor::new(device, 0, 0)?, Tensor::new(device, 0, 0)?);

@@ -34,7 +34,7 @@ pub use sentence::Sentence;
 pub use trainable::{Content, Named, of_dense};
 
 use crate::batch::{Batch, Selection};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 pub use crate::ops::attention::Direction;
@@ -76,7 +76,7 @@ impl<D: Ops> Bert<D> {
     }
 
     /// Pooler output `[S, H]` = tanh(dense · h) of every sequence's first row.
-    pub fn pooled(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+    pub fn pooled(&self, device: &D, batch: &Batch) -> Result<Hidden<D>> {
         let pooler = self.heads.pooler.as_ref().map_err(Clone::clone)?;
         let first = self.encoder.forward(device, batch, &Selection::first(batch))?;
         match self.encoder.adapter().is_some_and(|adapter| adapter.pooler.is_some()) {
@@ -86,19 +86,19 @@ impl<D: Ops> Bert<D> {
     }
 
     /// Next-sentence logits `[S, 2]`: column 0 is "follows", column 1 "does not".
-    pub fn next_sentence(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+    pub fn next_sentence(&self, device: &D, batch: &Batch) -> Result<Hidden<D>> {
         let head = self.heads.next_sentence.as_ref().map_err(Clone::clone)?;
         apply(device, head, &self.pooled(device, batch)?, Activation::Identity)
     }
 
     /// Sequence-classification logits `[S, labels]`.
-    pub fn classify(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+    pub fn classify(&self, device: &D, batch: &Batch) -> Result<Hidden<D>> {
         let head = self.heads.sequence.as_ref().map_err(Clone::clone)?;
         apply(device, head, &self.pooled(device, batch)?, Activation::Identity)
     }
 
     /// Token-classification logits `[T, labels]`.
-    pub fn tag(&self, device: &D, batch: &Batch) -> Result<Tensor<D>> {
+    pub fn tag(&self, device: &D, batch: &Batch) -> Result<Hidden<D>> {
         let head = self.heads.token.as_ref().map_err(Clone::clone)?;
         let hidden = self.encoder.forward(device, batch, &Selection::all(batch))?;
         apply(device, head, &hidden, Activation::Identity)
@@ -106,7 +106,7 @@ impl<D: Ops> Bert<D> {
 }
 
 /// activation(dense · x)
-pub fn apply<D: Ops>(device: &D, dense: &Dense<D>, x: &Tensor<D>, activation: Activation) -> Result<Tensor<D>> {
+pub fn apply<D: Ops>(device: &D, dense: &Dense<D>, x: &Hidden<D>, activation: Activation) -> Result<Hidden<D>> {
     let mut y = Tensor::new(device, 0, 0)?;
     linear::forward(device, x, &[dense.linear()], activation, &mut y)?;
     Ok(y)

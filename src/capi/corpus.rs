@@ -3,6 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use super::cancel::flag;
+use super::device;
 use super::guard::{guard, guard_value};
 use super::inputs::{array, index, model as opened, path_of, reference};
 use super::options::{Sized32, choice, read, reserved};
@@ -14,8 +15,8 @@ use super::{
     cloze_status, cloze_train_options, cloze_trainer,
 };
 use crate::engine::{
-    Casing, Corpus, FitEvent, FitRun, FreshOptions, Lines, Model, OpenOptions, VocabularyOptions, learn_vocabulary,
-    save_vocabulary, tokenizer_files,
+    Casing, Corpus, FitEvent, FitRun, FreshOptions, Lines, Model, VocabularyOptions, learn_vocabulary, save_vocabulary,
+    tokenizer_files,
 };
 use crate::error::Error;
 
@@ -59,9 +60,12 @@ pub struct cloze_create_options {
     pub objective: u32,
     pub reserved: u32,
     pub seed: u64,
+    pub device: *const c_char,
+    pub precision: u32,
+    pub reserved2: u32,
 }
 
-// SAFETY: as `tests/abi.rs` proves of the layout; all fields are numbers.
+// SAFETY: as `tests/abi.rs` proves of the layout; the fields are numbers and a raw pointer.
 unsafe impl Sized32 for cloze_create_options {
     const NAME: &'static str = "cloze_create_options";
 }
@@ -137,6 +141,7 @@ pub unsafe extern "C" fn cloze_model_create(
             let config = array("config", config.cast::<u8>(), config_size)?;
             let own = read(options)?;
             reserved("cloze_create_options.reserved", own.reserved)?;
+            reserved("cloze_create_options.reserved2", own.reserved2)?;
             let objective = choice("cloze_create_options.objective", own.objective, &OBJECTIVES)?;
             let usual = FreshOptions::default();
             let options = FreshOptions {
@@ -145,7 +150,7 @@ pub unsafe extern "C" fn cloze_model_create(
             };
             let out = Value::new("model", model)?;
             let files = tokenizer_files(path_of("tokenizer", tokenizer)?)?;
-            let open = OpenOptions { threads: index(own.threads) };
+            let open = device::open_options("cloze_create_options", own.threads, own.device, own.precision)?;
             let made = Model::fresh(config, &files, &options, &open)?;
             out.write(Box::into_raw(Box::new(cloze_model(made))));
             Ok(())

@@ -3,9 +3,10 @@
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
+use super::device;
 use super::guard::{guard, guard_value};
 use super::inputs::{array, c_string, index, model as opened, path_of};
-use super::options::{Sized32, read};
+use super::options::{Sized32, read, reserved};
 use super::outputs::{Struct, Text, Value, field};
 use super::{cloze_error, cloze_status};
 use crate::engine::{Bytes, Model, OpenOptions, Problem, Task};
@@ -18,9 +19,12 @@ pub struct cloze_model(pub(super) Model);
 pub struct cloze_open_options {
     pub size: u32,
     pub threads: u32,
+    pub device: *const c_char,
+    pub precision: u32,
+    pub reserved: u32,
 }
 
-// SAFETY: as `tests/abi.rs` proves of the layout; all fields are integers.
+// SAFETY: as `tests/abi.rs` proves of the layout; the fields are integers and a raw pointer.
 unsafe impl Sized32 for cloze_open_options {
     const NAME: &'static str = "cloze_open_options";
 }
@@ -201,8 +205,11 @@ pub(super) fn hand_out(out: &Value<*mut cloze_model>, model: Model) {
 /// The header's promise for `options`.
 unsafe fn open_options(options: *const cloze_open_options) -> Result<OpenOptions> {
     // SAFETY: the caller's promise.
-    let own = unsafe { read(options) }?;
-    Ok(OpenOptions { threads: index(own.threads) })
+    unsafe {
+        let own = read(options)?;
+        reserved("cloze_open_options.reserved", own.reserved)?;
+        device::open_options("cloze_open_options", own.threads, own.device, own.precision)
+    }
 }
 
 fn info_of(model: &Model) -> Result<cloze_info> {

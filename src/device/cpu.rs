@@ -1,12 +1,13 @@
 //! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Device, Mapped};
-use crate::dtype::Element;
+use super::{Device, Mapped, Portions};
+use crate::dtype::{Element, Scalar};
 use crate::error::{Error, Result, Status};
 use crate::pool::{Cancel, Pool};
 use crate::simd::Isa;
@@ -21,6 +22,17 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Enough tokens to keep every thread busy and the traffic of weights small, few enough that activations stay tens
+    /// of megabytes (a BERT-base layer holds 8 H + F values a token at its widest); 128 rows of logits are 15 MiB for
+    /// 30,522 words.
+    pub const PORTIONS: Portions = Portions {
+        answer_tokens: 2048,
+        answer_logits: 128,
+        pass_bytes: 96 << 20,
+        pass_tokens: (512, 2048),
+        pass_logits: 8 << 20,
+    };
+
     /// A CPU of `threads` threads (0: all) with the best instruction set, or the one that `CLOZE_ISA` names.
     pub fn new(threads: usize) -> Result<Self> {
         Self::with_isa(threads, Isa::detect()?)
@@ -58,9 +70,10 @@ impl Cpu {
 }
 
 impl Device for Cpu {
-    type Buffer<E: Element> = CpuBuffer<E>;
+    type Activation = f32;
+    type Buffer<E: Scalar> = CpuBuffer<E>;
 
-    fn alloc<E: Element>(&self, len: usize) -> Result<CpuBuffer<E>> {
+    fn alloc<E: Scalar>(&self, len: usize) -> Result<CpuBuffer<E>> {
         let block = match self.spare.take(len * size_of::<E>()) {
             Some(block) => block,
             None => Block::new(len * size_of::<E>())?,
@@ -87,10 +100,13 @@ impl Device for Cpu {
         Ok(copy)
     }
 
-    fn upload<E: Element>(&self, values: &[E]) -> Result<CpuBuffer<E>> {
-        let mut buffer = self.alloc(values.len())?;
-        buffer.as_mut_slice()?.copy_from_slice(values);
-        Ok(buffer)
+    fn write<E: Element>(&self, values: &[E], buffer: &mut CpuBuffer<E>) -> Result<()> {
+        let found = buffer.len;
+        match buffer.as_mut_slice()?.get_mut(..values.len()) {
+            Some(target) => target.copy_from_slice(values),
+            None => return Err(Error::internal(format!("{} elements for a buffer of {found}", values.len()))),
+        }
+        Ok(())
     }
 
     fn download<E: Element>(&self, buffer: &CpuBuffer<E>, out: &mut [E]) -> Result<()> {
@@ -102,7 +118,23 @@ impl Device for Cpu {
         Ok(())
     }
 
-    fn clear<E: Element>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
+    fn host<'a, E: Element>(&self, buffer: &'a CpuBuffer<E>, len: usize) -> Result<Cow<'a, [E]>> {
+        let found = buffer.len;
+        let values = buffer.as_slice().get(..len);
+        values
+            .map(Cow::Borrowed)
+            .ok_or_else(|| Error::internal(format!("{len} elements wanted of a buffer of {found}")))
+    }
+
+    fn upload_activations(&self, values: &[f32]) -> Result<CpuBuffer<f32>> {
+        self.upload(values)
+    }
+
+    fn download_activations(&self, buffer: &CpuBuffer<f32>, out: &mut [f32]) -> Result<()> {
+        self.download(buffer, out)
+    }
+
+    fn clear<E: Scalar>(&self, buffer: &mut CpuBuffer<E>) -> Result<()> {
         let values = buffer.as_mut_slice()?;
         let len = values.len();
         let target = Target(values.as_mut_ptr());
@@ -113,7 +145,7 @@ impl Device for Cpu {
         })
     }
 
-    fn copy<E: Element>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
+    fn copy<E: Scalar>(&self, from: &CpuBuffer<E>, to: &mut CpuBuffer<E>, len: usize) -> Result<()> {
         let (from, to) = (from.as_slice(), to.as_mut_slice()?);
         if from.len() < len || to.len() < len {
             return Err(Error::internal(format!("{len} elements to copy from {} to {}", from.len(), to.len())));
@@ -130,7 +162,11 @@ impl Device for Cpu {
         self.pool.install(work)
     }
 
-    fn len<E: Element>(buffer: &CpuBuffer<E>) -> usize {
+    fn portions(&self) -> Portions {
+        Self::PORTIONS
+    }
+
+    fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {
         buffer.len
     }
 }
@@ -143,9 +179,9 @@ struct Target<E>(*mut E);
 
 // SAFETY: the pointer comes from an exclusive borrow, elements may be sent, and every access is `unsafe` with the duty to
 // keep parts disjoint.
-unsafe impl<E: Element> Sync for Target<E> {}
+unsafe impl<E: Scalar> Sync for Target<E> {}
 
-impl<E: Element> Target<E> {
+impl<E: Scalar> Target<E> {
     /// `len` elements from `first` on.
     ///
     /// # Safety
@@ -158,7 +194,7 @@ impl<E: Element> Target<E> {
 }
 
 /// Elements in main memory: owned, or read in place from a mapping and copied when first written.
-pub struct CpuBuffer<E: Element> {
+pub struct CpuBuffer<E: Scalar> {
     storage: Storage,
     len: usize,
     element: PhantomData<E>,
@@ -169,7 +205,7 @@ enum Storage {
     Mapped(Mapped),
 }
 
-impl<E: Element> CpuBuffer<E> {
+impl<E: Scalar> CpuBuffer<E> {
     /// The elements.
     pub fn as_slice(&self) -> &[E] {
         let start = match &self.storage {
@@ -200,7 +236,7 @@ impl<E: Element> CpuBuffer<E> {
     }
 }
 
-impl<E: Element> Drop for CpuBuffer<E> {
+impl<E: Scalar> Drop for CpuBuffer<E> {
     fn drop(&mut self) {
         if let Storage::Owned { block, spare } = &mut self.storage {
             spare.put(std::mem::replace(block, Block::EMPTY));

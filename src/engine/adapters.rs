@@ -3,15 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::save::{stored_shape, values};
+use super::device::{Place, on};
+use super::save::stored_shape;
 use super::trainer::LoraOptions;
 use super::{Inner, Model};
 use crate::bert::adapter::{self, Adapter, Pair};
 use crate::bert::init;
 use crate::bert::peft::{self, LoraConfig, Saved, StoredAdapter, StoredPair, TaskType};
 use crate::bert::{Bert, Dense, HeadPart, Scope};
-use crate::device::{Cpu, Tensor};
+use crate::device::Tensor;
 use crate::error::{Error, Result};
+use crate::ops::Ops;
 use crate::ops::linear::Weight;
 use crate::weights::NewFolder;
 use crate::weights::Stored;
@@ -25,13 +27,12 @@ impl Model {
     /// Fails with `Unsupported` when the adapter is not plain LoRA, and `InvalidFile` or `Missing` when it does not fit.
     pub fn with_adapter(&self, folder: &Path) -> Result<Model> {
         let stored = StoredAdapter::open(folder)?;
-        let inner = self.inner.adapted(&stored).map_err(|e| e.within(folder.display()))?;
-        Ok(Model { inner: Arc::new(inner) })
+        on!(&self.0, |inner| inner.adapted(&stored).map(Model::from)).map_err(|e| e.within(folder.display()))
     }
 }
 
-impl Inner {
-    fn adapted(&self, stored: &StoredAdapter) -> Result<Inner> {
+impl<D: Place> Inner<D> {
+    fn adapted(&self, stored: &StoredAdapter) -> Result<Self> {
         let config = self.bert.config();
         let pairs = stored.pairs.iter().map(|(module, pair)| Ok((module.clone(), self.pair(pair)?)));
         let adapter = Adapter::assemble(config, pairs.collect::<Result<Vec<_>>>()?)?;
@@ -49,7 +50,7 @@ impl Inner {
         Ok(self.with(bert, changed))
     }
 
-    fn put_saved(&self, bert: &mut Bert<Cpu>, changed: &mut Scope, stored: &StoredAdapter, module: &str) -> Result<()> {
+    fn put_saved(&self, bert: &mut Bert<D>, changed: &mut Scope, stored: &StoredAdapter, module: &str) -> Result<()> {
         let weight = &stored.saved[&format!("{module}.weight")];
         let bias = stored.saved.get(&format!("{module}.bias"));
         let dense = Arc::new(self.dense(weight, bias)?);
@@ -79,16 +80,16 @@ impl Inner {
         Ok(())
     }
 
-    fn pair(&self, stored: &StoredPair) -> Result<Pair<Cpu>> {
+    fn pair(&self, stored: &StoredPair) -> Result<Pair<D>> {
         Ok(Pair { a: self.matrix(&stored.a)?, b: self.matrix(&stored.b)?, scale: stored.scale })
     }
 
-    fn dense(&self, weight: &Stored, bias: Option<&Stored>) -> Result<Dense<Cpu>> {
+    fn dense(&self, weight: &Stored, bias: Option<&Stored>) -> Result<Dense<D>> {
         let bias = bias.map(|bias| Tensor::from_host(&self.device, &bias.to_f32(), 1, bias.shape[0])).transpose()?;
         Ok(Dense { weight: Weight::F32(self.matrix(weight)?), bias })
     }
 
-    fn matrix(&self, stored: &Stored) -> Result<Tensor<Cpu>> {
+    fn matrix(&self, stored: &Stored) -> Result<Tensor<D>> {
         match stored.shape[..] {
             [rows, cols] => Tensor::from_host(&self.device, &stored.to_f32(), rows, cols),
             _ => Err(Error::file(format!("shape {:?}, expected a matrix", stored.shape))),
@@ -108,14 +109,19 @@ impl Inner {
             return Err(Error::argument("no low-rank pairs to save: they come with trainable lora"));
         };
         let pairs = pairs.pairs(self.bert.config().architecture);
+        let numbers = pairs.iter().map(|(_, pair)| Ok((pair.a.host(&self.device)?, pair.b.host(&self.device)?)));
+        let numbers = numbers.collect::<Result<Vec<_>>>()?;
         let pairs: Vec<peft::Pair<'_>> = pairs
             .iter()
-            .map(|(module, pair)| peft::Pair { module, a: values(&pair.a), b: values(&pair.b), rank: pair.a.rows() })
+            .zip(&numbers)
+            .map(|((module, pair), (a, b))| peft::Pair { module, a, b, rank: pair.a.rows() })
             .collect();
         let whole = self.bert.tensors(&scope.without_adapter())?;
+        let numbers = whole.iter().map(|(_, tensor)| tensor.host(&self.device)).collect::<Result<Vec<_>>>()?;
         let saved: Vec<Saved<'_>> = whole
             .iter()
-            .map(|(name, tensor)| Saved { name, shape: stored_shape(name, tensor), values: values(tensor) })
+            .zip(&numbers)
+            .map(|((name, tensor), values)| Saved { name, shape: stored_shape(name, tensor), values })
             .collect();
         peft::write_adapter(folder, config, self.prefix(), &pairs, &saved)
     }
@@ -146,7 +152,7 @@ pub fn lora_config(options: &LoraOptions, base: Option<String>, heads: &[HeadPar
 }
 
 /// New pairs on the modules that `config` means: A uniform in ±1/√K as PEFT makes it (Kaiming with a = √5), B zero.
-pub fn fresh(device: &Cpu, bert: &Bert<Cpu>, config: &LoraConfig, prefix: &str, seed: u64) -> Result<Adapter<Cpu>> {
+pub fn fresh<D: Ops>(device: &D, bert: &Bert<D>, config: &LoraConfig, prefix: &str, seed: u64) -> Result<Adapter<D>> {
     let model = bert.config();
     let mut modules: Vec<String> = adapter::modules(model).into_iter().map(|(name, ..)| name).collect();
     if bert.heads().pooler.is_ok() {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Encoded, Inner, Item, Model};
+use super::device::{Place, on};
+use super::{Encoded, Inner, Item, Model, Shared};
 use crate::bert::Direction;
 use crate::error::{Error, Result, Status};
 use crate::ops::pooling::Pooling;
@@ -145,7 +146,7 @@ impl Model {
     ///
     /// Fails with `InvalidInput` when an input has no mask.
     pub fn masks(&self, inputs: &Encoded, options: &FillOptions<'_>) -> Result<Vec<Vec<usize>>> {
-        let mask = self.inner.mask(options.mask)?;
+        let mask = self.shared().mask(options.mask)?;
         let find = |(index, item): (usize, &Item)| {
             let places: Vec<usize> =
                 (0..item.tokens.ids.len()).filter(|&position| item.tokens.ids[position] == mask).collect();
@@ -162,19 +163,19 @@ impl Model {
     ///
     /// Fails with `Unsupported` on a causal model.
     pub fn fill(&self, inputs: &Encoded, options: &FillOptions<'_>, run: Run<'_>) -> Result<Vec<Vec<Mask>>> {
-        if self.inner.bert.config().direction == Direction::Causal {
+        if self.config().direction == Direction::Causal {
             return Err(causal("filling masks"));
         }
         let places = self.masks(inputs, options)?;
         let targets = options.distinct_targets();
         let words = match targets.as_slice() {
-            [] => Words::Below(self.inner.words()),
+            [] => Words::Below(self.words()),
             targets => Words::Of(targets),
         };
-        let top_k = options.candidates(self.inner.words());
-        let filled = self.run(run, |model, device, progress| {
-            tasks::fill(device, &model.bert, &inputs.sequences(), &places, words, top_k, progress)
-        })?;
+        let top_k = options.candidates(self.words());
+        let filled = on!(&self.0, |inner| inner.run(run, |device, progress| {
+            tasks::fill(device, &inner.bert, &inputs.sequences(), &places, words, top_k, progress)
+        }))?;
         let mask = |(position, candidates)| Mask { position, candidates };
         Ok(places.into_iter().zip(filled).map(|(p, c)| p.into_iter().zip(c).map(mask).collect()).collect())
     }
@@ -183,7 +184,7 @@ impl Model {
     /// tokens. Of inputs given as ids, all but the tokenizer's `[CLS]`, `[SEP]` and `[PAD]`. A causal model scores all but
     /// the first.
     pub fn scored_positions(&self, inputs: &Encoded) -> Vec<Vec<usize>> {
-        inputs.items().iter().map(|item| self.inner.scored_positions(item)).collect()
+        inputs.items().iter().map(|item| self.positions(item)).collect()
     }
 
     /// The pseudo-log-likelihood of every input, or its log-likelihood to a causal model.
@@ -191,7 +192,7 @@ impl Model {
     /// Fails with `Unsupported` when the method is not the model's: masks mean nothing to a causal model, and a
     /// bidirectional one has no order of its tokens.
     pub fn score(&self, inputs: &Encoded, options: &ScoreOptions, run: Run<'_>) -> Result<Vec<Score>> {
-        let masking = match (options.method, self.inner.bert.config().direction) {
+        let masking = match (options.method, self.config().direction) {
             (Method::PseudoLogLikelihood, Direction::Bidirectional) => Some(Masking::Alone),
             (Method::WordLeftToRight, Direction::Bidirectional) => Some(Masking::WordLeftToRight),
             (Method::Causal, Direction::Causal) => None,
@@ -200,9 +201,9 @@ impl Model {
         };
         let positions = self.scored_positions(inputs);
         let values = match masking {
-            None => self.run(run, |model, device, progress| {
-                tasks::causal_score(device, &model.bert, &inputs.sequences(), progress)
-            })?,
+            None => on!(&self.0, |inner| inner.run(run, |device, progress| {
+                tasks::causal_score(device, &inner.bert, &inputs.sequences(), progress)
+            }))?,
             Some(masking) => self.masked_scores(inputs, &positions, masking, options.mask, run)?,
         };
         let collect = |((item, positions), values): ((&Item, &Vec<usize>), Vec<f32>)| Score {
@@ -228,64 +229,58 @@ impl Model {
         mask: Option<u32>,
         run: Run<'_>,
     ) -> Result<Vec<Vec<f32>>> {
-        let mask = self.inner.mask(mask)?;
+        let mask = self.shared().mask(mask)?;
         let scored = |(item, positions): (&Item, &Vec<usize>)| {
             Ok(Scored {
                 tokens: item.tokens.clone(),
                 positions: positions.clone(),
                 words: match masking {
                     Masking::Alone => vec![None; item.tokens.ids.len()],
-                    Masking::WordLeftToRight => self.inner.word_numbers(item)?,
+                    Masking::WordLeftToRight => self.shared().word_numbers(item)?,
                 },
             })
         };
         let scored: Vec<Scored> = inputs.items().iter().zip(positions).map(scored).collect::<Result<_>>()?;
-        self.run(run, |model, device, progress| tasks::score(device, &model.bert, &scored, mask, masking, progress))
+        on!(&self.0, |inner| inner
+            .run(run, |device, progress| { tasks::score(device, &inner.bert, &scored, mask, masking, progress) }))
     }
 
     /// Probability for every pair that its second text follows its first.
     pub fn next_sentence(&self, pairs: &Encoded, run: Run<'_>) -> Result<Vec<f32>> {
-        self.run(run, |model, device, progress| tasks::next_sentence(device, &model.bert, &pairs.sequences(), progress))
+        on!(&self.0, |inner| inner
+            .run(run, |device, progress| { tasks::next_sentence(device, &inner.bert, &pairs.sequences(), progress) }))
     }
 
     /// Length of an embedding under `options`.
     pub fn embedding_width(&self, options: &EmbedOptions) -> usize {
-        let hidden = self.inner.bert.config().hidden;
-        if options.pooling.is_some() { hidden } else { self.inner.pipeline.width(hidden) }
+        let hidden = self.hidden();
+        if options.pooling.is_some() { hidden } else { on!(&self.0, |inner| inner.pipeline.width(hidden)) }
     }
 
     /// One vector an input.
     pub fn embed(&self, inputs: &Encoded, options: &EmbedOptions, run: Run<'_>) -> Result<Vec<Vec<f32>>> {
-        let own = options.pooling.map(|pooling| Pipeline { pooling: vec![pooling], stages: Vec::new(), keep: None });
-        let mut vectors = self.run(run, |model, device, progress| {
-            tasks::embed(device, &model.bert, own.as_ref().unwrap_or(&model.pipeline), &inputs.sequences(), progress)
-        })?;
-        let normal = own.is_none() && self.inner.pipeline.ends_normal();
-        if options.normalize && !normal {
-            vectors.iter_mut().for_each(|vector| to_unit_length(vector));
-        }
-        Ok(vectors)
+        on!(&self.0, |inner| inner.embed(inputs, options, run))
     }
 
     /// For every input and layer, hidden states `[T, H]` row-major. Layer 0 is the embeddings, L the last.
     pub fn hidden_states(&self, inputs: &Encoded, layers: &[usize], run: Run<'_>) -> Result<Vec<Vec<Vec<f32>>>> {
-        self.run(run, |model, device, progress| {
-            tasks::hidden_states(device, &model.bert, &inputs.sequences(), layers, progress)
-        })
+        on!(&self.0, |inner| inner.run(run, |device, progress| {
+            tasks::hidden_states(device, &inner.bert, &inputs.sequences(), layers, progress)
+        }))
     }
 
     /// One value a label for every input: probabilities, or the numbers of a regression.
     pub fn classify(&self, inputs: &Encoded, run: Run<'_>) -> Result<Vec<Vec<f32>>> {
-        self.run(run, |model, device, progress| {
-            let function = Function::of(model.bert.config());
-            tasks::classify(device, &model.bert, &inputs.sequences(), function, progress)
-        })
+        let function = Function::of(self.config());
+        on!(&self.0, |inner| inner.run(run, |device, progress| {
+            tasks::classify(device, &inner.bert, &inputs.sequences(), function, progress)
+        }))
     }
 
     /// Probabilities of all labels for every token of every input, special tokens included.
     pub fn tag(&self, inputs: &Encoded, run: Run<'_>) -> Result<Vec<Vec<Tagged>>> {
-        let tagged =
-            self.run(run, |model, device, progress| tasks::tag(device, &model.bert, &inputs.sequences(), progress))?;
+        let tagged = on!(&self.0, |inner| inner
+            .run(run, |device, progress| { tasks::tag(device, &inner.bert, &inputs.sequences(), progress) }))?;
         let wrap = |probabilities| Tagged { probabilities };
         Ok(tagged.into_iter().map(|tokens| tokens.into_iter().map(wrap).collect()).collect())
     }
@@ -311,7 +306,7 @@ impl Model {
         let (tagged, labels) = (self.tag(inputs, run)?, self.labels());
         let mut answers = Vec::with_capacity(texts.len());
         for ((encoding, tagged), text) in encodings.iter().zip(tagged).zip(texts) {
-            let tokens = self.inner.labelled(encoding, tagged, text)?;
+            let tokens = self.shared().labelled(encoding, tagged, text)?;
             let mut entities = tasks::entities(&tokens, labels, options.aggregation);
             entities.retain(|entity| options.keep_outside || labels[entity.label] != "O");
             answers.push(entities);
@@ -319,14 +314,39 @@ impl Model {
         Ok(answers)
     }
 
+    fn positions(&self, item: &Item) -> Vec<usize> {
+        if self.config().direction == Direction::Causal {
+            return (1..item.tokens.ids.len()).collect();
+        }
+        let special = self.tokenizer().map_or([None; 3], |tokenizer| {
+            let special = tokenizer.special();
+            [special.cls, special.sep, special.pad]
+        });
+        let template = |position: usize| match &item.encoding {
+            Some(encoding) => encoding.special[position],
+            None => special.contains(&Some(item.tokens.ids[position])),
+        };
+        (0..item.tokens.ids.len()).filter(|&position| !template(position)).collect()
+    }
+}
+
+impl<D: Place> Inner<D> {
+    fn embed(&self, inputs: &Encoded, options: &EmbedOptions, run: Run<'_>) -> Result<Vec<Vec<f32>>> {
+        let own = options.pooling.map(|pooling| Pipeline { pooling: vec![pooling], stages: Vec::new(), keep: None });
+        let mut vectors = self.run(run, |device, progress| {
+            tasks::embed(device, &self.bert, own.as_ref().unwrap_or(&self.pipeline), &inputs.sequences(), progress)
+        })?;
+        let normal = own.is_none() && self.pipeline.ends_normal();
+        if options.normalize && !normal {
+            vectors.iter_mut().for_each(|vector| to_unit_length(vector));
+        }
+        Ok(vectors)
+    }
+
     /// Runs a task on this model's device under the caller's cancellation and progress.
-    pub(super) fn run<R>(
-        &self,
-        run: Run<'_>,
-        task: impl FnOnce(&Inner, &crate::device::Cpu, tasks::Progress<'_>) -> Result<R>,
-    ) -> Result<R> {
+    pub(super) fn run<R>(&self, run: Run<'_>, task: impl FnOnce(&D, tasks::Progress<'_>) -> Result<R>) -> Result<R> {
         let Run { cancel, mut progress } = run;
-        let device = self.inner.device.cancelled_by(cancel);
+        let device = self.device.cancelled_by(cancel);
         device.check_cancel()?;
         let mut report = |done, total| {
             device.check_cancel()?;
@@ -335,33 +355,18 @@ impl Model {
                 false => Err(Error::new(Status::Cancelled, "cancelled by the progress callback")),
             }
         };
-        task(&self.inner, &device, &mut report).map_err(|error| self.explain(error))
+        task(&device, &mut report).map_err(|error| self.shared.explain(error))
     }
 }
 
-impl Inner {
+impl Shared {
     /// The mask's id: the caller's, or the tokenizer's.
     fn mask(&self, given: Option<u32>) -> Result<u32> {
         if let Some(id) = given {
             return Ok(id);
         }
-        let tokenizer = (*self.tokenizer).as_ref().map_err(|e| e.clone().within("mask token"))?;
+        let tokenizer = self.tokenizer().map_err(|e| e.within("mask token"))?;
         tokenizer.special().mask.ok_or_else(|| Error::missing("the tokenizer has no mask token"))
-    }
-
-    fn scored_positions(&self, item: &Item) -> Vec<usize> {
-        if self.bert.config().direction == Direction::Causal {
-            return (1..item.tokens.ids.len()).collect();
-        }
-        let template = |position: usize| match (&item.encoding, &*self.tokenizer) {
-            (Some(encoding), _) => encoding.special[position],
-            (None, Ok(tokenizer)) => {
-                let special = tokenizer.special();
-                [special.cls, special.sep, special.pad].contains(&Some(item.tokens.ids[position]))
-            }
-            (None, Err(_)) => false,
-        };
-        (0..item.tokens.ids.len()).filter(|&position| !template(position)).collect()
     }
 
     /// Word of each token: the tokenizer's, or of ids what continues after `##`. Words of the second text follow on.
@@ -373,7 +378,7 @@ impl Inner {
                 |(word, text): (&Option<u32>, &Option<u8>)| word.map(|w| w + if *text == Some(1) { end } else { 0 });
             return Ok(encoding.words.iter().zip(&encoding.sequence).map(number).collect());
         }
-        let tokenizer = (*self.tokenizer).as_ref().map_err(|e| e.clone().within("words of token ids"))?;
+        let tokenizer = self.tokenizer().map_err(|e| e.within("words of token ids"))?;
         let Some(prefix) = tokenizer.subword_prefix() else {
             return Err(Error::unsupported("words of token ids: the tokenizer does not mark what continues a word"));
         };
@@ -393,7 +398,7 @@ impl Inner {
     /// decides it: its spelling is not as long as its stretch of text, or, where the vocabulary has no prefix for
     /// continuations, no space stands before it.
     fn labelled(&self, encoding: &Encoding, tagged: Vec<super::Tagged>, text: &str) -> Result<Vec<Labelled>> {
-        let tokenizer = (*self.tokenizer).as_ref().map_err(Clone::clone)?;
+        let tokenizer = self.tokenizer()?;
         let tokens = (0..encoding.len()).zip(tagged).filter(|(index, _)| !encoding.special[*index]);
         let label = |(index, tagged): (usize, super::Tagged)| {
             let (id, span) = (encoding.ids[index], encoding.offsets[index]);

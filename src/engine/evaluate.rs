@@ -1,7 +1,8 @@
 //! From predictions to metrics.
 
 use super::answers::{causal, not_causal};
-use super::{Model, Run, Task};
+use super::device::{Place, on};
+use super::{Inner, Model, Run, Shared, Task, input};
 use crate::bert::{Config, Direction, HeadPart, Keep, Scope};
 use crate::error::{Error, Result};
 use crate::train::encode::{self, IGNORED, Item, ItemTarget};
@@ -16,7 +17,8 @@ use crate::train::prefix::{CacheLimits, PrefixCache};
 
 /// How examples of one model become items.
 pub struct Encoding<'a> {
-    model: &'a Model,
+    config: &'a Config,
+    shared: &'a Shared,
     labels: Option<Labels>,
     max_tokens: usize,
     objective: Objective,
@@ -31,20 +33,21 @@ impl<'a> Encoding<'a> {
     /// With the model's tokenizer, cut at `max_tokens` (0: what the model allows).
     ///
     /// Fails with `Unsupported` when the model reads in the other direction than the objective.
-    pub fn new(model: &'a Model, objective: Objective, labels: &[String], max_tokens: usize) -> Result<Self> {
-        check_direction(model.inner.bert.config(), objective)?;
-        let config = model.inner.bert.config();
-        let most = match max_tokens {
-            0 => model.inner.max_tokens,
-            asked => asked.min(config.max_positions),
-        };
+    pub fn new<D: Place>(
+        model: &'a Inner<D>,
+        objective: Objective,
+        labels: &[String],
+        max_tokens: usize,
+    ) -> Result<Self> {
+        let (config, shared) = (model.bert.config(), &*model.shared);
+        check_direction(config, objective)?;
         let outputs = if objective.has_words() { config.vocabulary } else { labels.len() };
         let labels = match objective {
             Objective::NextSentence => Some(Labels::new(NEXT.map(str::to_owned).to_vec())?),
             _ if labels.is_empty() => None,
             _ => Some(Labels::new(labels.to_vec())?),
         };
-        Ok(Self { model, labels, max_tokens: most, objective, outputs })
+        Ok(Self { config, shared, labels, max_tokens: model.example_tokens(max_tokens), objective, outputs })
     }
 
     /// The examples as training sees them.
@@ -55,7 +58,7 @@ impl<'a> Encoding<'a> {
         let mut items = encode::items(data, &self.borrow())?;
         for (place, item) in items.iter_mut().enumerate() {
             self.objective.prepare(item);
-            let fits = self.model.check(&item.tokens).and_then(|()| self.objective.check(item, self.outputs));
+            let fits = input::check(self.config, &item.tokens).and_then(|()| self.objective.check(item, self.outputs));
             fits.map_err(|error| error.within(data.place(place)))?;
         }
         Ok(items)
@@ -64,7 +67,7 @@ impl<'a> Encoding<'a> {
     /// As `train::encode` takes it.
     pub fn borrow(&self) -> encode::Settings<'_> {
         encode::Settings {
-            tokenizer: self.model.tokenizer().ok(),
+            tokenizer: self.shared.tokenizer().ok(),
             labels: self.labels.as_ref(),
             max_tokens: self.max_tokens,
         }
@@ -250,16 +253,37 @@ impl Model {
         max_tokens: usize,
         run: Run<'_>,
     ) -> Result<Evaluation> {
+        on!(&self.0, |inner| inner.evaluate(objective, data, max_tokens, run))
+    }
+
+    /// The objective that the folder's head was trained for.
+    ///
+    /// Fails with `Missing` when the folder has no head that can be evaluated.
+    pub fn objective(&self) -> Result<Objective> {
+        on!(&self.0, |inner| inner.objective())
+    }
+}
+
+impl<D: Place> Inner<D> {
+    fn evaluate(&self, objective: Objective, data: &Dataset, max_tokens: usize, run: Run<'_>) -> Result<Evaluation> {
         let encoding = Encoding::new(self, objective, self.labels_for(objective)?, max_tokens)?;
         self.evaluate_items(objective, &encoding.items(data)?, data, max_tokens, run)
+    }
+
+    /// Most tokens of an example; 0 asks for what the model allows.
+    pub(super) fn example_tokens(&self, max_tokens: usize) -> usize {
+        match max_tokens {
+            0 => self.shared.max_tokens,
+            asked => asked.min(self.bert.config().max_positions),
+        }
     }
 
     /// Labels of the head that an objective has.
     fn labels_for(&self, objective: Objective) -> Result<&[String]> {
         match objective.dense_head() {
             Some(part @ (HeadPart::Sequence | HeadPart::Token)) => {
-                self.inner.bert.heads().dense(part)?;
-                Ok(&self.inner.bert.config().labels)
+                self.bert.heads().dense(part)?;
+                Ok(&self.bert.config().labels)
             }
             _ => Ok(&[]),
         }
@@ -274,13 +298,12 @@ impl Model {
         max_tokens: usize,
         run: Run<'_>,
     ) -> Result<Evaluation> {
-        let inner = &self.inner;
-        let device = inner.device.cancelled_by(run.cancel);
+        let device = self.device.cancelled_by(run.cancel);
         let labels = self.labels_for(objective)?;
         let encoding = Encoding::new(self, objective, labels, max_tokens)?;
-        let passes = Passes { tokens: EVALUATED_TOKENS, keep: Keep::Everything };
+        let passes = Passes { tokens: device.portions().answer_tokens, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
-        let learner = Learner::new(&device, inner.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
+        let learner = Learner::new(&device, self.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
         let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
         if items.is_empty() {
             return Err(Error::argument("no examples to evaluate on"));
@@ -291,7 +314,8 @@ impl Model {
         // parts, so that progress is told; each part's mean loss counts by its examples
         for (number, part) in list.chunks(EVALUATED_EXAMPLES).enumerate() {
             let numbers: Vec<usize> = (0..part.len()).collect();
-            let found = learner.predict(&device, part, &numbers, &mut cache).map_err(|error| self.explain(error))?;
+            let found =
+                learner.predict(&device, part, &numbers, &mut cache).map_err(|error| self.shared.explain(error))?;
             let loss = found.losses.loss * part.len() as f64 / items.len() as f64;
             predictions.losses.add(Losses { loss, ..found.losses });
             predictions.logits.extend(found.logits);
@@ -316,24 +340,20 @@ impl Model {
         Ok(Evaluation { metrics, confusion })
     }
 
-    /// The objective that the folder's head was trained for.
-    ///
-    /// Fails with `Missing` when the folder has no head that can be evaluated.
-    pub fn objective(&self) -> Result<Objective> {
-        let heads = self.inner.bert.heads();
-        match self.inner.bert.config().problem {
+    fn objective(&self) -> Result<Objective> {
+        let heads = self.bert.heads();
+        match self.bert.config().problem {
             _ if heads.token.is_ok() => Ok(Objective::Tag),
             Some(crate::bert::Problem::MultiLabel) if heads.sequence.is_ok() => Ok(Objective::MultiLabel),
             Some(crate::bert::Problem::Regression) if heads.sequence.is_ok() => Ok(Objective::Regress),
-            _ if heads.sequence.is_ok() && self.inner.bert.config().labels.len() == 1 => Ok(Objective::Regress),
+            _ if heads.sequence.is_ok() && self.bert.config().labels.len() == 1 => Ok(Objective::Regress),
             _ if heads.sequence.is_ok() => Ok(Objective::Classify),
             _ if heads.span.is_ok() => Ok(Objective::Span),
-            _ if self.supports(Task::Generate).is_ok() => Ok(Objective::CausalLm),
+            _ if self.check(Task::Generate).is_ok() => Ok(Objective::CausalLm),
             _ => Err(Error::missing("no classifier, tagger or span head to evaluate")),
         }
     }
 }
 
-/// Most tokens and examples that are evaluated between two reports of progress.
-const EVALUATED_TOKENS: usize = 2048;
+/// Most examples that are evaluated between two reports of progress.
 const EVALUATED_EXAMPLES: usize = 256;

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use super::device::{self, Chosen, Place, on};
 use super::evaluate::check_direction;
 use super::files::Files;
-use super::{Bytes, Inner, Model, OpenOptions, tokenizer};
+use super::{Bytes, Inner, Model, OpenOptions, Shared, tokenizer};
 use crate::bert::{Architecture, Bert, Config, Fresh, HeadPart, Scope};
 use crate::device::Cpu;
 use crate::error::{Error, Result};
 use crate::ops::pooling::Pooling;
 use crate::tasks::Pipeline;
-use crate::text::Tokenizer;
 use crate::train::objective::Objective;
 use crate::weights::Weights;
 
@@ -39,33 +39,50 @@ impl Model {
     /// when the tokenizer has more tokens than `vocab_size`, naming both, and `Unsupported` when the architecture has no
     /// head for the objective or the direction is not the objective's.
     pub fn fresh(config: &[u8], files: &[(&str, Bytes)], options: &FreshOptions, open: &OpenOptions) -> Result<Self> {
-        let device = Cpu::new(open.threads)?;
         let config = Config::parse(config)?;
         check_direction(&config, options.objective)?;
         let files = Files::memory(files);
-        let tokenizer = tokenizer(&files, &str::to_owned, config.architecture)??;
+        device::choose(open, |Chosen { device, host, note }| {
+            on!(device, |device| Inner::fresh(device, host, note, &config, &files, options).map(Self::from))
+        })
+    }
+}
+
+impl<D: Place> Inner<D> {
+    fn fresh(
+        device: D,
+        host: Cpu,
+        device_note: Option<String>,
+        config: &Config,
+        files: &Files<'_>,
+        options: &FreshOptions,
+    ) -> Result<Self> {
+        let tokenizer = tokenizer(files, &str::to_owned, config.architecture)??;
         if tokenizer.size() > config.vocabulary {
             let (size, rows) = (tokenizer.size(), config.vocabulary);
             return Err(Error::argument(format!("vocab_size: {rows}, the tokenizer has {size} tokens")));
         }
-        let scope = whole(&config, options.objective)?;
-        let mut fresh = Fresh::of(&config, options.seed, wanted(&scope, config.architecture));
+        let scope = whole(config, options.objective)?;
+        let mut fresh = Fresh::of(config, options.seed, wanted(&scope, config.architecture));
         let mut nothing = Weights::empty();
-        let bert = Bert::load_or_make(&device, config, &mut nothing, Some(&mut fresh))?;
-        let longest = bert.config().max_positions;
-        let inner = Inner {
+        let bert = Bert::load_or_make(&device, config.clone(), &mut nothing, Some(&mut fresh))?;
+        let longest = config.max_positions;
+        Ok(Self {
             device,
-            max_tokens: tokenizer.model_max_length().map_or(longest, |most| most.min(longest)),
             bert,
             changed: scope,
             heads: Vec::new(),
             pipeline: Arc::new(Pipeline { pooling: vec![Pooling::Mean], stages: Vec::new(), keep: None }),
             sentence: Arc::new(None),
-            tokenizer: Arc::new(Ok::<Tokenizer, Error>(tokenizer)),
-            weights: Arc::new(nothing),
-            source: Arc::new(files.source("")),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+            shared: Arc::new(Shared {
+                host,
+                device_note,
+                max_tokens: tokenizer.model_max_length().map_or(longest, |most| most.min(longest)),
+                tokenizer: Ok(tokenizer),
+                weights: nothing,
+                source: files.source(""),
+            }),
+        })
     }
 }
 

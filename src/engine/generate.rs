@@ -1,7 +1,8 @@
 //! What follows a text.
 
 use super::answers::not_causal;
-use super::{Encoded, Inner, Item, Model, Run};
+use super::device::on;
+use super::{Encoded, Item, Model, Run, Shared};
 use crate::batch::Tokens;
 use crate::bert::Direction;
 use crate::error::{Error, Result};
@@ -47,8 +48,9 @@ pub struct Continuation {
 impl Model {
     /// Most tokens that [`Model::generate`] will give for every prompt, at no cost.
     pub fn generated_tokens(&self, prompts: &Encoded, options: &GenerateOptions) -> usize {
-        let positions = self.inner.bert.config().max_positions;
-        let room = |item: &Item| options.most_tokens().min(positions.saturating_sub(self.inner.prompt(item).ids.len()));
+        let positions = self.config().max_positions;
+        let room =
+            |item: &Item| options.most_tokens().min(positions.saturating_sub(self.shared().prompt(item).ids.len()));
         prompts.items().iter().map(room).sum::<usize>().saturating_mul(options.continuations())
     }
 
@@ -77,7 +79,7 @@ impl Model {
         each: &mut dyn FnMut(&NewToken) -> bool,
         run: Run<'_>,
     ) -> Result<Vec<Vec<Continuation>>> {
-        if self.inner.bert.config().direction == Direction::Bidirectional {
+        if self.config().direction == Direction::Bidirectional {
             return Err(not_causal("generating text"));
         }
         match options.sampling {
@@ -90,19 +92,19 @@ impl Model {
             }
             None => (),
         }
-        let sequences: Vec<Tokens> = prompts.items().iter().map(|item| self.inner.prompt(item)).collect();
-        let tokenizer = (*self.inner.tokenizer).as_ref().ok();
+        let sequences: Vec<Tokens> = prompts.items().iter().map(|item| self.shared().prompt(item)).collect();
+        let tokenizer = self.tokenizer().ok();
         let end = options.end.or(tokenizer.and_then(|tokenizer| tokenizer.special().sep));
         let generation = Generation {
             count: options.continuations(),
             max_tokens: options.most_tokens(),
             end,
-            allowed: &self.inner.generable(end),
+            allowed: &self.generable(end),
             sampling: options.sampling,
         };
-        let generated = self.run(run, |model, device, progress| {
-            tasks::generate(device, &model.bert, &sequences, &generation, each, progress)
-        })?;
+        let generated = on!(&self.0, |inner| inner.run(run, |device, progress| {
+            tasks::generate(device, &inner.bert, &sequences, &generation, each, progress)
+        }))?;
         let answers = sequences.iter().zip(generated).map(|(prompt, continuations)| {
             let one = |continuation: tasks::Continuation| {
                 let ids: Vec<u32> = continuation.tokens.iter().map(|token| token.id).collect();
@@ -124,27 +126,27 @@ impl Model {
             None => tokenizer.decode(ids, true),
         }
     }
+
+    /// Ids that may be generated: words, and what ends a text.
+    fn generable(&self, end: Option<u32>) -> Vec<u32> {
+        let left_out = self.tokenizer().map_or([None; 4], |tokenizer| {
+            let special = tokenizer.special();
+            [special.pad, special.unk, special.cls, special.mask]
+        });
+        (0..self.words() as u32).filter(|id| Some(*id) == end || !left_out.contains(&Some(*id))).collect()
+    }
 }
 
-impl Inner {
+impl Shared {
     /// What the model reads of a prompt.
     fn prompt(&self, item: &Item) -> Tokens {
         let mut tokens = item.tokens.clone();
-        let separator = (*self.tokenizer).as_ref().ok().and_then(|tokenizer| tokenizer.special().sep);
+        let separator = self.tokenizer().ok().and_then(|tokenizer| tokenizer.special().sep);
         let added = item.encoding.as_ref().is_some_and(|encoding| encoding.special.last() == Some(&true));
         if added && tokens.ids.len() > 1 && tokens.ids.last().copied() == separator {
             tokens.ids.pop();
             tokens.types.pop();
         }
         tokens
-    }
-
-    /// Ids that may be generated: words, and what ends a text.
-    fn generable(&self, end: Option<u32>) -> Vec<u32> {
-        let left_out = (*self.tokenizer).as_ref().map_or([None; 4], |tokenizer| {
-            let special = tokenizer.special();
-            [special.pad, special.unk, special.cls, special.mask]
-        });
-        (0..self.words() as u32).filter(|id| Some(*id) == end || !left_out.contains(&Some(*id))).collect()
     }
 }

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::Model;
+use super::device::{Place, on};
 use super::files::Files;
+use super::{Inner, Model};
 use crate::bert::{Config, Dense, HeadPart, Loader, Problem, adapter};
-use crate::device::Cpu;
+use crate::device::Device;
 use crate::error::{Error, Result};
 
 /// A head with a name.
-pub struct NamedHead {
+pub struct NamedHead<D: Device> {
     /// Letters, digits, `-`, `_` and `.`; not empty, and not beginning with a dot.
     pub name: String,
     /// What it is for.
@@ -25,9 +26,9 @@ pub struct NamedHead {
     /// By their numbers.
     pub labels: Vec<String>,
     /// The head.
-    pub dense: Arc<Dense<Cpu>>,
+    pub dense: Arc<Dense<D>>,
     /// Its own pooler, where it was trained with one.
-    pub pooler: Option<Arc<Dense<Cpu>>>,
+    pub pooler: Option<Arc<Dense<D>>>,
 }
 
 /// The folder of heads within a model.
@@ -43,7 +44,7 @@ const TASKS: [(&str, HeadPart, Option<Problem>); 5] = [
     ("question_answering", HeadPart::Span, None),
 ];
 
-impl NamedHead {
+impl<D: Device> NamedHead<D> {
     /// `head.json`
     pub fn description(&self) -> Value {
         let task = TASKS.iter().find(|(_, part, problem)| (*part, *problem) == (self.part, self.problem));
@@ -75,7 +76,7 @@ pub fn check_name(name: &str) -> Result<()> {
 }
 
 /// All named heads of a model.
-pub fn load(device: &Cpu, files: &Files<'_>, root: &str, config: &Config) -> Result<Vec<Arc<NamedHead>>> {
+pub fn load<D: Device>(device: &D, files: &Files<'_>, root: &str, config: &Config) -> Result<Vec<Arc<NamedHead<D>>>> {
     let folder = super::files::join(root, FOLDER);
     let mut heads = Vec::new();
     for name in files.list(&folder)? {
@@ -88,14 +89,14 @@ pub fn load(device: &Cpu, files: &Files<'_>, root: &str, config: &Config) -> Res
     Ok(heads)
 }
 
-fn one(
-    device: &Cpu,
+fn one<D: Device>(
+    device: &D,
     files: &Files<'_>,
     place: &str,
     name: String,
     description: &[u8],
     config: &Config,
-) -> Result<NamedHead> {
+) -> Result<NamedHead<D>> {
     check_name(&name)?;
     let wrong = |what: &str| Error::file(format!("{DESCRIPTION}: {what}"));
     let json: Map<String, Value> =
@@ -122,26 +123,32 @@ fn one(
 impl Model {
     /// Names of the heads beside the folder's own.
     pub fn heads(&self) -> Vec<&str> {
-        self.inner.heads.iter().map(|head| head.name.as_str()).collect()
+        on!(&self.0, |inner| inner.heads.iter().map(|head| head.name.as_str()).collect())
     }
 
     /// The same model with a named head in the place of the folder's own. Everything is shared.
     ///
     /// Fails with `Missing` when there is no head of that name.
     pub fn with_head(&self, name: &str) -> Result<Model> {
-        let Some(head) = self.inner.heads.iter().find(|head| head.name == name) else {
-            let names = self.heads().join(", ");
-            let there = if names.is_empty() { "none".to_owned() } else { names };
+        on!(&self.0, |inner| inner.with_head(name).map(Model::from))
+    }
+}
+
+impl<D: Place> Inner<D> {
+    fn with_head(&self, name: &str) -> Result<Self> {
+        let Some(head) = self.heads.iter().find(|head| head.name == name) else {
+            let names: Vec<&str> = self.heads.iter().map(|head| head.name.as_str()).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
             return Err(Error::missing(format!("head {name:?}: the model has {there}")));
         };
-        let mut bert = self.inner.bert.share();
+        let mut bert = self.bert.share();
         bert.set_head(head.part, Arc::clone(&head.dense), head.config(bert.config()));
         if let Some(pooler) = &head.pooler {
             bert.set_pooler(Arc::clone(pooler));
         }
-        let mut changed = self.inner.changed.clone();
+        let mut changed = self.changed.clone();
         changed.add(head.part);
         changed.pooler |= head.pooler.is_some();
-        Ok(Model { inner: Arc::new(self.inner.with(bert, changed)) })
+        Ok(self.with(bert, changed))
     }
 }

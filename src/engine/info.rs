@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answers::{causal, not_causal};
+use super::device::{DeviceDescription, Place, on};
 use super::{Inner, Model};
 use crate::bert::{Architecture, Direction, Head, Problem};
 use crate::dtype::DType;
@@ -102,13 +103,17 @@ pub struct Info {
     pub text_unavailable: Option<String>,
     /// Worker threads.
     pub threads: usize,
-    /// Instruction set in use.
+    /// Instruction set in use, of the CPU.
     pub isa: &'static str,
+    /// What the model runs on.
+    pub device: DeviceDescription,
+    /// Why that is the CPU, where [`DeviceChoice::Auto`](super::DeviceChoice::Auto) found no CUDA device.
+    pub device_note: Option<String>,
 }
 
 impl Info {
-    pub(super) fn of(model: &Inner) -> Self {
-        let (config, report) = (model.bert.config(), model.weights.report());
+    pub(super) fn of<D: Place>(model: &Inner<D>) -> Self {
+        let (config, report) = (model.bert.config(), model.shared.weights.report());
         let heads = model.bert.heads();
         let dtypes: Vec<String> = report.dtypes.iter().map(ToString::to_string).collect();
         Self {
@@ -124,7 +129,7 @@ impl Info {
             vocabulary: config.vocabulary,
             words: model.words(),
             token_types: config.token_types,
-            max_tokens: model.max_tokens,
+            max_tokens: model.shared.max_tokens,
             max_positions: config.max_positions,
             embedding: model.pipeline.width(config.hidden),
             // of a model that was made, not read, the report knows nothing
@@ -148,9 +153,11 @@ impl Info {
             .filter_map(|(name, present)| present.then_some(name))
             .collect(),
             missing: model.missing(),
-            text_unavailable: (*model.tokenizer).as_ref().err().map(ToString::to_string),
-            threads: model.device.threads(),
-            isa: model.device.isa().name(),
+            text_unavailable: model.shared.tokenizer.as_ref().err().map(ToString::to_string),
+            threads: model.shared.host.threads(),
+            isa: model.shared.host.isa().name(),
+            device: model.device.describe(),
+            device_note: model.shared.device_note.clone(),
         }
     }
 }
@@ -159,22 +166,22 @@ impl Model {
     /// Fails with `Missing`, naming the tensor, when the checkpoint lacks the head that `task` needs, and with
     /// `Unsupported` when the task needs the other direction.
     pub fn supports(&self, task: Task) -> Result<()> {
-        self.inner.check(task)
+        on!(&self.0, |inner| inner.check(task))
     }
 
     /// H, the hidden size.
     pub fn hidden(&self) -> usize {
-        self.inner.bert.config().hidden
+        self.config().hidden
     }
 
     /// L, the number of layers.
     pub fn layers(&self) -> usize {
-        self.inner.bert.config().layers
+        self.config().layers
     }
 
     /// Ids below this are words that may fill a mask.
     pub fn words(&self) -> usize {
-        self.inner.words()
+        on!(&self.0, |inner| inner.words())
     }
 
     /// [`Model::info`] and [`Model::report`] as one JSON object. Keys are never renamed.
@@ -211,15 +218,19 @@ impl Model {
                 Direction::Bidirectional => "bidirectional",
                 Direction::Causal => "causal",
             },
+            "device": info.device.id,
+            "device_name": info.device.name,
+            "device_note": info.device_note,
+            "precision": info.device.precision.to_string(),
         })
     }
 }
 
-impl Inner {
+impl<D: Place> Inner<D> {
     /// Ids below this are words: those of the tokenizer, but never more than the model has rows for.
     pub(super) fn words(&self) -> usize {
         let rows = self.bert.config().vocabulary;
-        (*self.tokenizer).as_ref().map_or(rows, |t| t.size().min(rows))
+        self.shared.tokenizer.as_ref().map_or(rows, |t| t.size().min(rows))
     }
 
     /// Labels of the classifier; none without one, whatever config.json lists.
@@ -232,7 +243,7 @@ impl Inner {
         self.check(task).is_ok()
     }
 
-    fn check(&self, task: Task) -> Result<()> {
+    pub(super) fn check(&self, task: Task) -> Result<()> {
         fn present<T>(head: &Head<T>) -> Result<()> {
             head.as_ref().map(|_| ()).map_err(Clone::clone)
         }

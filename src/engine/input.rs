@@ -1,7 +1,9 @@
 //! Texts and token ids as a model takes them.
 
+use super::device::on;
 use super::{Model, Task};
 use crate::batch::Tokens;
+use crate::bert::Config;
 use crate::error::{Error, Result};
 use crate::text::{Encode, Encoding, Overflow};
 
@@ -80,8 +82,8 @@ impl Model {
     pub fn encode(&self, inputs: &[Input<'_>], task: Task, options: &TextOptions<'_>) -> Result<Encoded> {
         let prompt = self.prompt(task, options.prompt)?;
         let limit = match options.max_tokens {
-            0 => self.inner.max_tokens,
-            asked => asked.min(self.inner.bert.config().max_positions),
+            0 => self.shared().max_tokens,
+            asked => asked.min(self.config().max_positions),
         };
         let overflow = options.overflow.unwrap_or(match task {
             Task::Embed | Task::Classify => Overflow::Truncate,
@@ -96,7 +98,7 @@ impl Model {
                 Input::Pair(a, b) => self.text(a, Some(b), prompt, &encode),
                 Input::Tokens { ids, types } => tokens(ids, types),
             };
-            item.and_then(|item| self.check(&item.tokens).map(|()| item))
+            item.and_then(|item| check(self.config(), &item.tokens).map(|()| item))
                 .map_err(|e| e.within(format!("input {index}")))
         });
         Ok(Encoded { items: items.collect::<Result<_>>()? })
@@ -114,7 +116,7 @@ impl Model {
 
     /// The text that goes before every input.
     fn prompt(&self, task: Task, name: Option<&str>) -> Result<&str> {
-        let Some(sentence) = &*self.inner.sentence else {
+        let Some(sentence) = on!(&self.0, |inner| &*inner.sentence) else {
             return match name {
                 None => Ok(""),
                 Some(name) => Err(Error::missing(format!("prompt \"{name}\": the folder has no prompts"))),
@@ -131,21 +133,21 @@ impl Model {
         }
         Ok(text)
     }
+}
 
-    pub(super) fn check(&self, tokens: &Tokens) -> Result<()> {
-        let config = self.inner.bert.config();
-        let (count, limit) = (tokens.ids.len(), config.max_positions);
-        if count > limit {
-            return Err(Error::input(format!("{count} tokens, at most {limit} fit this model")));
-        }
-        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= config.vocabulary) {
-            return Err(Error::input(format!("token id {id}, the model's vocabulary has {}", config.vocabulary)));
-        }
-        if let Some(segment) = tokens.types.iter().find(|&&t| t as usize >= config.token_types) {
-            return Err(Error::input(format!("token type {segment}, the model has {}", config.token_types)));
-        }
-        Ok(())
+/// Fails with `InvalidInput` where tokens do not fit the model.
+pub(super) fn check(config: &Config, tokens: &Tokens) -> Result<()> {
+    let (count, limit) = (tokens.ids.len(), config.max_positions);
+    if count > limit {
+        return Err(Error::input(format!("{count} tokens, at most {limit} fit this model")));
     }
+    if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= config.vocabulary) {
+        return Err(Error::input(format!("token id {id}, the model's vocabulary has {}", config.vocabulary)));
+    }
+    if let Some(segment) = tokens.types.iter().find(|&&t| t as usize >= config.token_types) {
+        return Err(Error::input(format!("token type {segment}, the model has {}", config.token_types)));
+    }
+    Ok(())
 }
 
 fn tokens(ids: &[u32], types: &[u32]) -> Result<Item> {

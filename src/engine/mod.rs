@@ -14,6 +14,7 @@
 
 mod adapters;
 mod answers;
+mod device;
 mod evaluate;
 mod files;
 mod fresh;
@@ -51,6 +52,7 @@ pub use answers::{
     EmbedOptions, FillOptions, Mask, Method, Run, Score, ScoreOptions, TagOptions, Tagged, TokenScore, perplexity,
     perplexity_of,
 };
+pub use device::{DeviceChoice, DeviceDescription, Precision, device_at, device_count, devices};
 pub use evaluate::Evaluation;
 pub use fresh::FreshOptions;
 pub use generate::{Continuation, GenerateOptions};
@@ -69,6 +71,7 @@ use crate::error::{Error, Result, Status};
 use crate::tasks::{Pipeline, Stage};
 use crate::text::{self, Tokenizer};
 use crate::weights::Weights;
+use device::{Chosen, On, Place, Placeable, on};
 use files::{Files, Source};
 use heads::NamedHead;
 
@@ -77,69 +80,52 @@ use heads::NamedHead;
 pub struct OpenOptions {
     /// Worker threads of this model; 0 takes one per processor.
     pub threads: usize,
+    /// What it runs on.
+    pub device: DeviceChoice,
+    /// What its hidden states are kept in there.
+    pub precision: Precision,
 }
 
 /// An open model. Clones share it; every method may run on any number of threads at once.
-#[derive(Clone)]
-pub struct Model {
-    inner: Arc<Inner>,
+pub struct Model(On<Models>);
+
+/// Models, by their device.
+struct Models;
+
+impl Placeable for Models {
+    type On<D: Place> = Arc<Inner<D>>;
 }
 
 /// Parts are shared between a model and those made from it: by training, by an adapter, by another head.
-struct Inner {
-    device: Cpu,
-    bert: Bert<Cpu>,
+struct Inner<D: Place> {
+    device: D,
+    bert: Bert<D>,
     /// Parts of `bert` that are not as the folder stores them.
     changed: Scope,
     /// Heads beside the folder's own.
-    heads: Vec<Arc<NamedHead>>,
+    heads: Vec<Arc<NamedHead<D>>>,
     /// From hidden states to embeddings, as the folder says.
-    pipeline: Arc<Pipeline<Cpu>>,
+    pipeline: Arc<Pipeline<D>>,
     sentence: Arc<Option<Sentence>>,
+    shared: Arc<Shared>,
+}
+
+/// What a folder gives all models made from it, on whatever device.
+struct Shared {
+    /// Threads for work on text: of a model on the CPU, its own.
+    host: Cpu,
+    /// Why the model does not run on a CUDA device though it might have.
+    device_note: Option<String>,
     /// Or why text cannot be read; token ids always can.
-    tokenizer: Arc<Result<Tokenizer>>,
+    tokenizer: Result<Tokenizer>,
     /// Most tokens of a text, special ones included.
     max_tokens: usize,
-    weights: Arc<Weights>,
-    source: Arc<Source>,
+    weights: Weights,
+    source: Source,
 }
 
-impl Inner {
-    /// A model of the same folder with other parameters or heads.
-    fn with(&self, bert: Bert<Cpu>, changed: Scope) -> Self {
-        Self {
-            device: self.device.clone(),
-            bert,
-            changed,
-            heads: self.heads.clone(),
-            pipeline: Arc::clone(&self.pipeline),
-            sentence: Arc::clone(&self.sentence),
-            tokenizer: Arc::clone(&self.tokenizer),
-            max_tokens: self.max_tokens,
-            weights: Arc::clone(&self.weights),
-            source: Arc::clone(&self.source),
-        }
-    }
-}
-
-impl Model {
-    /// Opens a HuggingFace model folder. Weights stay in the mapped files; f32 ones are never copied.
-    ///
-    /// Fails with `Io` or `Missing` when a file cannot be read or is not there, `InvalidFile` when one breaks its format or
-    /// a tensor has the wrong shape, `Unsupported` when the folder asks for what cloze does not compute, and `Missing` when
-    /// the encoder lacks a tensor. A missing head or tokenizer is an error of the call that needs it.
-    pub fn open(folder: &Path, options: &OpenOptions) -> Result<Self> {
-        Self::load(&Files::folder(folder)?, options)
-    }
-
-    /// Opens a model whose files are in memory, named as in a folder: `config.json`, `model.safetensors`,
-    /// `tokenizer.json`, `1_Pooling/config.json` …. Weights are not copied: the buffers live as long as the model.
-    pub fn from_memory(files: &[(&str, Bytes)], options: &OpenOptions) -> Result<Self> {
-        Self::load(&Files::memory(files), options)
-    }
-
-    fn load(files: &Files<'_>, options: &OpenOptions) -> Result<Self> {
-        let device = Cpu::new(options.threads)?;
+impl<D: Place> Inner<D> {
+    fn load(device: D, host: Cpu, device_note: Option<String>, files: &Files<'_>) -> Result<Self> {
         let sentence = match files.read("modules.json")? {
             Some(modules) => Some(Sentence::parse(&modules, |name| files.read(name))?),
             None => None,
@@ -161,44 +147,109 @@ impl Model {
         ];
         let max_tokens = stated.into_iter().flatten().fold(bert.config().max_positions, usize::min);
         let heads = heads::load(&device, files, root, bert.config())?;
-        let inner = Inner {
+        Ok(Self {
             device,
             bert,
             changed: Scope::default(),
             heads,
             pipeline: Arc::new(pipeline),
             sentence: Arc::new(sentence),
-            tokenizer: Arc::new(tokenizer),
-            max_tokens,
-            weights: Arc::new(weights),
-            source: Arc::new(files.source(root)),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+            shared: Arc::new(Shared { host, device_note, tokenizer, max_tokens, weights, source: files.source(root) }),
+        })
+    }
+
+    /// A model of the same folder with other parameters or heads.
+    fn with(&self, bert: Bert<D>, changed: Scope) -> Self {
+        Self {
+            device: self.device.clone(),
+            bert,
+            changed,
+            heads: self.heads.clone(),
+            pipeline: Arc::clone(&self.pipeline),
+            sentence: Arc::clone(&self.sentence),
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<D: Place> From<Inner<D>> for Model {
+    fn from(inner: Inner<D>) -> Self {
+        Arc::new(inner).into()
+    }
+}
+
+impl<D: Place> From<Arc<Inner<D>>> for Model {
+    fn from(inner: Arc<Inner<D>>) -> Self {
+        Self(D::place(inner))
+    }
+}
+
+impl Clone for Model {
+    fn clone(&self) -> Self {
+        on!(&self.0, |inner| Arc::clone(inner).into())
+    }
+}
+
+impl Model {
+    /// Opens a HuggingFace model folder. Weights stay in the mapped files; the CPU never copies f32 ones.
+    ///
+    /// Fails with `Io` or `Missing` when a file cannot be read or is not there, `InvalidFile` when one breaks its format or
+    /// a tensor has the wrong shape, `Unsupported` when the folder asks for what cloze does not compute or the device does
+    /// not compute in the precision, `NoDevice` when the device cannot be used, telling why, and `Missing` when the encoder
+    /// lacks a tensor. A missing head or tokenizer is an error of the call that needs it.
+    pub fn open(folder: &Path, options: &OpenOptions) -> Result<Self> {
+        Self::load(&Files::folder(folder)?, options)
+    }
+
+    /// Opens a model whose files are in memory, named as in a folder: `config.json`, `model.safetensors`,
+    /// `tokenizer.json`, `1_Pooling/config.json` …. The CPU does not copy weights: the buffers live as long as the model.
+    pub fn from_memory(files: &[(&str, Bytes)], options: &OpenOptions) -> Result<Self> {
+        Self::load(&Files::memory(files), options)
+    }
+
+    fn load(files: &Files<'_>, options: &OpenOptions) -> Result<Self> {
+        device::choose(options, |Chosen { device, host, note }| {
+            on!(device, |device| Inner::load(device, host, note, files).map(Self::from))
+        })
     }
 
     /// What the model is and can do.
     pub fn info(&self) -> Info {
-        Info::of(&self.inner)
+        on!(&self.0, |inner| Info::of(inner))
     }
 
     /// Which tensors of the checkpoint are used, unused and ignored.
     pub fn report(&self) -> Report {
-        self.inner.weights.report()
+        self.shared().weights.report()
     }
 
     /// Labels of the classifier, by their numbers; none without a classifier.
     pub fn labels(&self) -> &[String] {
-        self.inner.labels()
+        on!(&self.0, |inner| inner.labels())
     }
 
     /// The tokenizer, or why the folder has none that can be used.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        (*self.inner.tokenizer).as_ref().map_err(Clone::clone)
+        self.shared().tokenizer()
     }
 
     /// The token with number `id`, as the vocabulary spells it.
     pub fn token(&self, id: u32) -> Option<&str> {
-        (*self.inner.tokenizer).as_ref().ok()?.token(id)
+        self.tokenizer().ok()?.token(id)
+    }
+
+    fn config(&self) -> &Config {
+        on!(&self.0, |inner| inner.bert.config())
+    }
+
+    fn shared(&self) -> &Shared {
+        on!(&self.0, |inner| &inner.shared)
+    }
+}
+
+impl Shared {
+    fn tokenizer(&self) -> Result<&Tokenizer> {
+        self.tokenizer.as_ref().map_err(Clone::clone)
     }
 
     /// Names the tensor that holds NaN or an infinity, where that is why a result is not finite.
@@ -206,7 +257,7 @@ impl Model {
         if error.status() != Status::NotFinite {
             return error;
         }
-        match self.inner.weights.first_non_finite() {
+        match self.weights.first_non_finite() {
             Some(culprit) => Error::new(Status::NotFinite, format!("{error}; {culprit}")),
             None => error,
         }
@@ -215,7 +266,12 @@ impl Model {
 
 /// The steps after the encoder: those of a sentence-transformers folder, else the mean of all tokens, which is what
 /// sentence-transformers takes for a plain folder.
-fn pipeline(device: &Cpu, files: &Files<'_>, sentence: Option<&Sentence>, hidden: usize) -> Result<Pipeline<Cpu>> {
+fn pipeline<D: Place>(
+    device: &D,
+    files: &Files<'_>,
+    sentence: Option<&Sentence>,
+    hidden: usize,
+) -> Result<Pipeline<D>> {
     let Some(sentence) = sentence else {
         return Ok(Pipeline { pooling: vec![Pooling::Mean], stages: Vec::new(), keep: None });
     };

@@ -2,15 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::Path;
 
+use super::device::{Place, on};
 use super::heads::{DESCRIPTION, FOLDER, NamedHead};
 use super::{Inner, Model};
 use crate::bert::carried::{self, Carry};
 use crate::bert::config_out::Labels;
-use crate::bert::{Architecture, Content, Direction, HeadPart, Scope, Sentence, adapter};
-use crate::device::{Cpu, Tensor};
+use crate::bert::{Architecture, Content, Direction, HeadPart, Named, Scope, Sentence, adapter};
+use crate::device::{Device, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::lora;
@@ -28,22 +30,24 @@ impl Model {
     /// `InvalidArgument` when something lies there that is no model, and `Io` when it cannot be written: what was there is
     /// then still there.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        let new = NewFolder::begin(folder)?;
-        self.inner.write(new.path(), None)?;
-        new.commit()
+        on!(&self.0, |inner| inner.save(folder, None))
     }
 
     /// The same with every weight in `dtype`, rounded to the nearest; `config.json` tells it.
     ///
     /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number too large for `dtype`.
     pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
-        let new = NewFolder::begin(folder)?;
-        self.inner.write(new.path(), Some(dtype))?;
-        new.commit()
+        on!(&self.0, |inner| inner.save(folder, Some(dtype)))
     }
 }
 
-impl Inner {
+impl<D: Place> Inner<D> {
+    fn save(&self, folder: &Path, dtype: Option<DType>) -> Result<()> {
+        let new = NewFolder::begin(folder)?;
+        self.write(new.path(), dtype)?;
+        new.commit()
+    }
+
     /// Writes the model's files into an empty folder: weights in `dtype`, or each in its own type.
     pub(super) fn write(&self, folder: &Path, dtype: Option<DType>) -> Result<()> {
         let class = self.class();
@@ -59,13 +63,13 @@ impl Inner {
         let told = dtype.unwrap_or(DType::F32);
         let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels, told)?;
         write(&folder.join("config.json"), config.as_bytes())?;
-        carried::copy(|name| self.source.read(name), "", Carry::Tokenizer, folder)?;
+        carried::copy(|name| self.shared.source.read(name), "", Carry::Tokenizer, folder)?;
         self.write_tensors(&folder.join("model.safetensors"), self.prefix(), dtype)?;
         if let Some(sentence) = &*self.sentence {
             self.write_pipeline(folder, sentence, dtype)?;
         }
         for head in &self.heads {
-            write_head(&folder.join(FOLDER).join(&head.name), head, self.bert.config().architecture, dtype)?;
+            self.write_head(&folder.join(FOLDER).join(&head.name), head, dtype)?;
         }
         Ok(())
     }
@@ -82,10 +86,8 @@ impl Inner {
         for (number, (stage, loaded)) in sentence.stages.iter().zip(&self.pipeline.stages).enumerate() {
             if let Stage::Dense(dense, _) = loaded {
                 let dense = dense.like(&self.device, Content::Values)?;
-                let outputs: Vec<Output<'_>> =
-                    dense.tensors("linear")?.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
                 let path = folder.join(stage.place(number)).join("model.safetensors");
-                write_outputs(&path, outputs, dtype)?;
+                write_outputs(&path, f32_outputs(&self.device, dense.tensors("linear")?)?, dtype)?;
             }
         }
         Ok(())
@@ -124,19 +126,30 @@ impl Inner {
         }
     }
 
+    fn write_head(&self, folder: &Path, head: &NamedHead<D>, dtype: Option<DType>) -> Result<()> {
+        fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
+        write(&folder.join(DESCRIPTION), format!("{:#}\n", head.description()).as_bytes())?;
+        let mut tensors = head.dense.tensors(head.module())?;
+        if let Some(pooler) = &head.pooler {
+            tensors.extend(pooler.tensors(adapter::pooler_module(self.bert.config().architecture))?);
+        }
+        write_outputs(&folder.join("model.safetensors"), f32_outputs(&self.device, tensors)?, dtype)
+    }
+
     fn write_tensors(&self, path: &Path, prefix: &str, dtype: Option<DType>) -> Result<()> {
         let mut changed = self.merged()?;
         for (name, tensor) in self.bert.tensors(&self.written())? {
-            changed.entry(name).or_insert_with(|| Cow::Borrowed(values(tensor)).into());
+            if let Entry::Vacant(place) = changed.entry(name) {
+                place.insert(tensor.host(&self.device)?);
+            }
         }
         let mut outputs = Vec::new();
         let shapes: BTreeMap<String, Vec<usize>> = self.shapes()?;
-        for (name, tensor) in &changed {
+        for (name, values) in &changed {
             let shape = shapes.get(name).cloned().unwrap_or_default();
-            let bytes = f32_bytes(&tensor.0);
-            outputs.push(Output { key: qualified(prefix, name), dtype: DType::F32, shape, bytes });
+            outputs.push(Output { key: qualified(prefix, name), dtype: DType::F32, shape, bytes: f32_bytes(values) });
         }
-        let stored: Vec<_> = self.weights.tensors().map(|(name, _, stored)| (name.to_owned(), stored)).collect();
+        let stored: Vec<_> = self.shared.weights.tensors().map(|(name, _, stored)| (name.to_owned(), stored)).collect();
         for (name, stored) in &stored {
             if changed.contains_key(name) || self.is_stale(name) {
                 continue;
@@ -178,14 +191,14 @@ impl Inner {
     }
 
     /// W + s·B A of every module with a low-rank pair.
-    fn merged(&self) -> Result<BTreeMap<String, Values<'_>>> {
+    fn merged(&self) -> Result<BTreeMap<String, Cow<'_, [f32]>>> {
         let mut merged = BTreeMap::new();
         let config = self.bert.config();
         let Some(adapter) = self.bert.encoder().adapter() else { return Ok(merged) };
         for (module, pair) in adapter.pairs(config.architecture) {
             let weight = self.bert.weight(&module)?;
             let sum = lora::merged(&self.device, weight, &pair.lora())?;
-            merged.insert(format!("{module}.weight"), Values(Cow::Owned(sum.to_host(&self.device)?)));
+            merged.insert(format!("{module}.weight"), Cow::Owned(sum.to_host(&self.device)?));
         }
         Ok(merged)
     }
@@ -223,41 +236,24 @@ const CAUSAL: &str = "LMHeadModel";
 
 const SPAN: &str = "ForQuestionAnswering";
 
-/// The values of a tensor, borrowed where it lies in memory.
-struct Values<'a>(Cow<'a, [f32]>);
-
-impl<'a> From<Cow<'a, [f32]>> for Values<'a> {
-    fn from(values: Cow<'a, [f32]>) -> Self {
-        Self(values)
-    }
-}
-
-/// The values of a tensor on the CPU.
-pub(super) fn values(tensor: &Tensor<Cpu>) -> &[f32] {
-    &tensor.buffer().as_slice()[..tensor.rows() * tensor.cols()]
-}
-
 /// The shape in which HuggingFace stores a tensor that is a matrix here.
-pub(super) fn stored_shape(name: &str, tensor: &Tensor<Cpu>) -> Vec<usize> {
+pub(super) fn stored_shape<D: Device>(name: &str, tensor: &Tensor<D>) -> Vec<usize> {
     let is_vector =
         name.ends_with(".bias") || name.ends_with("LayerNorm.weight") || name.ends_with("layer_norm.weight");
     if is_vector { vec![tensor.cols()] } else { vec![tensor.rows(), tensor.cols()] }
 }
 
-fn write_head(folder: &Path, head: &NamedHead, architecture: Architecture, dtype: Option<DType>) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, &e))?;
-    write(&folder.join(DESCRIPTION), format!("{:#}\n", head.description()).as_bytes())?;
-    let mut tensors = head.dense.tensors(head.module())?;
-    if let Some(pooler) = &head.pooler {
-        tensors.extend(pooler.tensors(adapter::pooler_module(architecture))?);
-    }
-    let outputs: Vec<Output<'_>> = tensors.into_iter().map(|(name, tensor)| f32_output(name, tensor)).collect();
-    write_outputs(&folder.join("model.safetensors"), outputs, dtype)
+fn f32_outputs<'a, D: Device>(device: &D, tensors: Named<'a, D>) -> Result<Vec<Output<'a>>> {
+    tensors.into_iter().map(|(name, tensor)| f32_output(device, name, tensor)).collect()
 }
 
-fn f32_output(name: String, tensor: &Tensor<Cpu>) -> Output<'_> {
-    let (shape, bytes) = (stored_shape(&name, tensor), f32_bytes(values(tensor)));
-    Output { key: name, dtype: DType::F32, shape, bytes }
+/// A tensor to write under `key`.
+pub(super) fn f32_output<'a, D: Device>(device: &D, key: String, tensor: &'a Tensor<D>) -> Result<Output<'a>> {
+    let bytes = match tensor.host(device)? {
+        Cow::Borrowed(values) => f32_bytes(values),
+        Cow::Owned(values) => Cow::Owned(f32_bytes(&values).into_owned()),
+    };
+    Ok(Output { shape: stored_shape(&key, tensor), key, dtype: DType::F32, bytes })
 }
 
 /// A file of tensors in `dtype`, or each in its own type.

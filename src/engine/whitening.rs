@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Input, Model, Run, Task, TextOptions};
+use super::device::{Place, on};
+use super::{Encoded, Inner, Input, Model, Run, Task, TextOptions};
 use crate::bert::sentence::{self, DenseConfig};
 use crate::bert::{Content, Dense, Sentence};
-use crate::device::{Cpu, Tensor};
+use crate::device::Tensor;
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::linear::Weight;
@@ -23,20 +24,24 @@ impl Model {
     pub fn whiten(&self, texts: &[Input<'_>], width: usize, run: Run<'_>) -> Result<Model> {
         closed_form::available()?;
         let encoded = self.encode(texts, Task::Embed, &TextOptions::default())?;
-        let device = &self.inner.device;
-        let mut pipeline = whole(device, &self.inner.pipeline)?;
-        let inputs = pipeline.width(self.inner.bert.config().hidden);
+        on!(&self.0, |inner| inner.whiten(&encoded, width, run).map(Model::from))
+    }
+}
+
+impl<D: Place> Inner<D> {
+    fn whiten(&self, texts: &Encoded, width: usize, run: Run<'_>) -> Result<Self> {
+        let mut pipeline = whole(&self.device, &self.pipeline)?;
+        let inputs = pipeline.width(self.bert.config().hidden);
         let mut moments = Moments::new(inputs, 0)?;
-        let vectors = self.run(run, |model, device, progress| {
-            tasks::embed(device, &model.bert, &pipeline, &encoded.sequences(), progress)
-        })?;
+        let vectors = self
+            .run(run, |device, progress| tasks::embed(device, &self.bert, &pipeline, &texts.sequences(), progress))?;
         vectors.iter().try_for_each(|vector| moments.add(vector, &[]))?;
         let layer = closed_form::whitening(&moments, width)?;
 
-        let weight = Weight::F32(Tensor::from_host(device, &layer.weight, width, inputs)?);
-        let bias = Some(Tensor::from_host(device, &layer.bias, 1, width)?);
+        let weight = Weight::F32(Tensor::from_host(&self.device, &layer.weight, width, inputs)?);
+        let bias = Some(Tensor::from_host(&self.device, &layer.bias, 1, width)?);
         pipeline.stages.push(Stage::Dense(Dense { weight, bias }, Activation::Identity));
-        let mut sentence = (*self.inner.sentence).clone().unwrap_or_else(|| self.plain());
+        let mut sentence = (*self.sentence).clone().unwrap_or_else(|| self.plain());
         let mut config = DenseConfig {
             folder: String::new(),
             in_features: inputs,
@@ -47,22 +52,18 @@ impl Model {
         config.folder = sentence::Stage::Dense(config.clone()).place(sentence.stages.len());
         sentence.stages.push(sentence::Stage::Dense(config));
         sentence.truncate = None;
-        let mut inner = self.inner.with(self.inner.bert.share(), self.inner.changed.clone());
+        let mut inner = self.with(self.bert.share(), self.changed.clone());
         (inner.pipeline, inner.sentence) = (Arc::new(pipeline), Arc::new(Some(sentence)));
-        Ok(Model { inner: Arc::new(inner) })
+        Ok(inner)
     }
 
     /// What a folder without `modules.json` amounts to.
     fn plain(&self) -> Sentence {
         Sentence {
             transformer: String::new(),
-            max_seq_length: Some(self.inner.max_tokens),
+            max_seq_length: Some(self.shared.max_tokens),
             do_lower_case: false,
-            pooling: sentence::Pooling {
-                modes: self.inner.pipeline.pooling.clone(),
-                width: None,
-                include_prompt: true,
-            },
+            pooling: sentence::Pooling { modes: self.pipeline.pooling.clone(), width: None, include_prompt: true },
             stages: Vec::new(),
             truncate: None,
             prompts: Vec::new(),
@@ -73,7 +74,7 @@ impl Model {
 }
 
 /// The pipeline without truncation, in tensors of its own.
-fn whole(device: &Cpu, pipeline: &Pipeline<Cpu>) -> Result<Pipeline<Cpu>> {
+fn whole<D: Place>(device: &D, pipeline: &Pipeline<D>) -> Result<Pipeline<D>> {
     let stages = pipeline.stages.iter().map(|stage| {
         Ok(match stage {
             Stage::Dense(dense, activation) => Stage::Dense(dense.like(device, Content::Values)?, *activation),

@@ -4,8 +4,11 @@
 //!
 //! Where f has a kink, f' is what PyTorch takes.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, MAX_LANES, Simd, math};
 
@@ -49,19 +52,19 @@ pub enum Activation {
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
-    fn activation_forward(&self, x: &Tensor<Self>, activation: Activation, y: &mut Tensor<Self>) -> Result<()>;
+    fn activation_forward(&self, x: &Hidden<Self>, activation: Activation, y: &mut Hidden<Self>) -> Result<()>;
     /// Updates all of `dy`.
-    fn activation_backward(&self, x: &Tensor<Self>, activation: Activation, dy: &mut Tensor<Self>) -> Result<()>;
+    fn activation_backward(&self, x: &Hidden<Self>, activation: Activation, dy: &mut Hidden<Self>) -> Result<()>;
 }
 
 /// y `[T, N]` = f(x). `y` takes that shape.
-pub fn forward<D: Op>(device: &D, x: &Tensor<D>, activation: Activation, y: &mut Tensor<D>) -> Result<()> {
+pub fn forward<D: Op>(device: &D, x: &Hidden<D>, activation: Activation, y: &mut Hidden<D>) -> Result<()> {
     y.reshape(device, x.rows(), x.cols())?;
     device.activation_forward(x, activation, y)
 }
 
 /// dy `[T, N]` ← dy·f'(x) in place, x what the activation was applied to.
-pub fn backward<D: Op>(device: &D, x: &Tensor<D>, activation: Activation, dy: &mut Tensor<D>) -> Result<()> {
+pub fn backward<D: Op>(device: &D, x: &Hidden<D>, activation: Activation, dy: &mut Hidden<D>) -> Result<()> {
     if x.shape() != dy.shape() {
         return Err(Error::internal(format!("activation of {:?}: gradient {:?}", x.shape(), dy.shape())));
     }

@@ -4,6 +4,9 @@
 //!
 //! and the sum of squares from which the norm of all gradients is made, whose clipping is a factor on g.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
 use super::total::total;
 use crate::device::{Cpu, Device, Tensor};
@@ -54,8 +57,8 @@ pub trait Op: Device {
         moments: &mut Moments<Self>,
         parameter: &mut Tensor<Self>,
     ) -> Result<()>;
-    /// Σ x², in an order that depends on the shape only.
-    fn sum_of_squares(&self, x: &Tensor<Self>) -> Result<f64>;
+    /// Σ x² over all tensors, in an order that depends on their shapes only.
+    fn sum_of_squares(&self, tensors: &[&Tensor<Self>]) -> Result<f64>;
 }
 
 /// Moves `parameter` against `gradient` and updates its moments. All are of one shape.
@@ -81,9 +84,9 @@ pub fn step<D: Op>(
     device.adam_w_step(step, gradient, moments, parameter)
 }
 
-/// Σ x² in f64, the same on any number of threads.
-pub fn sum_of_squares<D: Op>(device: &D, x: &Tensor<D>) -> Result<f64> {
-    device.sum_of_squares(x)
+/// Σ x² of all numbers of all tensors, in f64; the same on any number of threads.
+pub fn sum_of_squares<D: Op>(device: &D, tensors: &[&Tensor<D>]) -> Result<f64> {
+    device.sum_of_squares(tensors)
 }
 
 /// Elements of one work item: a multiple of every vector.
@@ -114,11 +117,15 @@ impl Op for Cpu {
         })
     }
 
-    fn sum_of_squares(&self, x: &Tensor<Cpu>) -> Result<f64> {
-        let x = &x.buffer().as_slice()[..x.rows() * x.cols()];
-        total(self, x.len().div_ceil(BLOCK), |block| {
-            self.isa().dispatch(Squares(&x[block * BLOCK..x.len().min((block + 1) * BLOCK)]))
-        })
+    fn sum_of_squares(&self, tensors: &[&Tensor<Cpu>]) -> Result<f64> {
+        let mut sum = 0.0;
+        for x in tensors {
+            let x = &x.buffer().as_slice()[..x.rows() * x.cols()];
+            sum += total(self, x.len().div_ceil(BLOCK), |block| {
+                self.isa().dispatch(Squares(&x[block * BLOCK..x.len().min((block + 1) * BLOCK)]))
+            })?;
+        }
+        Ok(sum)
     }
 }
 
@@ -326,7 +333,7 @@ mod tests {
             let mut before = None;
             for cpu in oracle::cpus() {
                 let x = Tensor::from_host(&cpu, &values, 1, n).unwrap();
-                let sum = sum_of_squares(&cpu, &x).unwrap();
+                let sum = sum_of_squares(&cpu, &[&x]).unwrap();
                 assert!((sum - expected).abs() <= 1e-12 * expected, "{sum} {expected}");
                 assert_eq!(*before.get_or_insert(sum), sum);
             }

@@ -1,20 +1,23 @@
 //! `y += x`: where two paths of the forward pass end, two gradients meet.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::scatter::add_to;
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd};
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
     /// Adds to all of `y`.
-    fn add(&self, x: &Tensor<Self>, y: Accumulate<'_, Self>) -> Result<()>;
+    fn add(&self, x: &Hidden<Self>, y: Accumulate<'_, Self, Self::Activation>) -> Result<()>;
 }
 
 /// y += x, both of one shape.
-pub fn add<D: Op>(device: &D, x: &Tensor<D>, y: Accumulate<'_, D>) -> Result<()> {
+pub fn add<D: Op>(device: &D, x: &Hidden<D>, y: Accumulate<'_, D, D::Activation>) -> Result<()> {
     if x.shape() != y.0.shape() {
         return Err(Error::internal(format!("add: {:?} to {:?}", x.shape(), y.0.shape())));
     }

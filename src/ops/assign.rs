@@ -1,6 +1,9 @@
 //! `y[to r] = x[from r]`: rows that are named are overwritten, all others stay.
 
-use crate::device::{Cpu, Device, Tensor};
+#[cfg(feature = "cuda")]
+mod cuda;
+
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
 /// What a device provides. Shapes and indices are already checked.
@@ -8,10 +11,10 @@ pub trait Op: Device {
     /// Writes the rows `to` of `y` and no other. Without `from`, row r of `x` goes to row `to[r]`.
     fn assign_forward(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         from: Option<&[usize]>,
         to: &[usize],
-        y: &mut Tensor<Self>,
+        y: &mut Hidden<Self>,
     ) -> Result<()>;
 }
 
@@ -19,10 +22,10 @@ pub trait Op: Device {
 /// distinct.
 pub fn forward<D: Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     from: Option<&[usize]>,
     to: &[usize],
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
 ) -> Result<()> {
     let count = from.map_or(x.rows(), <[usize]>::len);
     if count != to.len() || x.cols() != y.cols() {

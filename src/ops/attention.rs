@@ -9,6 +9,8 @@
 //! `relative_key` adds q_l · e, `relative_key_query` adds q_l · e + k_r · e.
 
 mod backward;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod forward;
 mod relative;
 #[cfg(test)]
@@ -17,14 +19,14 @@ mod tests;
 use super::Accumulate;
 use super::dropout::{Draw, Dropout};
 use crate::batch::Selection;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::Simd;
 
 /// H columns of a matrix, from `first` on.
 pub struct Columns<'a, D: Device> {
     /// The matrix.
-    pub tensor: &'a Tensor<D>,
+    pub tensor: &'a Hidden<D>,
     /// First of the H columns.
     pub first: usize,
 }
@@ -90,13 +92,13 @@ pub struct Saved<D: Device> {
 /// Where the gradients of query, key and value go; all overwritten.
 pub enum Gradients<'a, D: Device> {
     /// `[T, 3H]`: query, key and value side by side, where every row is asked for.
-    Joined(&'a mut Tensor<D>),
+    Joined(&'a mut Hidden<D>),
     /// The queries of the rows asked for, and the keys and values of all.
     Apart {
         /// `[R, H]`
-        query: &'a mut Tensor<D>,
+        query: &'a mut Hidden<D>,
         /// `[T, 2H]`: key and value side by side.
-        key_value: &'a mut Tensor<D>,
+        key_value: &'a mut Hidden<D>,
     },
 }
 
@@ -106,7 +108,7 @@ pub trait Op: Device {
     fn attention_forward(
         &self,
         inputs: &Inputs<'_, Self>,
-        y: &mut Tensor<Self>,
+        y: &mut Hidden<Self>,
         log_sum_exp: Option<&mut Tensor<Self>>,
     ) -> Result<()>;
 
@@ -115,22 +117,22 @@ pub trait Op: Device {
         &self,
         inputs: &Inputs<'_, Self>,
         saved: &Saved<Self>,
-        y: &Tensor<Self>,
-        dy: &Tensor<Self>,
+        y: &Hidden<Self>,
+        dy: &Hidden<Self>,
         gradients: Gradients<'_, Self>,
         table: Option<Accumulate<'_, Self>>,
     ) -> Result<()>;
 }
 
 /// y `[R, H]` = attention of the rows asked for over their sequences. `y` takes that shape.
-pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> Result<()> {
+pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Hidden<D>) -> Result<()> {
     inputs.check()?;
     y.reshape(device, inputs.rows.len(), inputs.hidden)?;
     device.attention_forward(inputs, y, None)
 }
 
 /// [`forward`], to the bit, and what [`backward`] needs of it.
-pub fn forward_saving<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Tensor<D>) -> Result<Saved<D>> {
+pub fn forward_saving<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Hidden<D>) -> Result<Saved<D>> {
     inputs.check()?;
     y.reshape(device, inputs.rows.len(), inputs.hidden)?;
     let mut log_sum_exp = Tensor::new(device, inputs.rows.len(), inputs.heads)?;
@@ -144,8 +146,8 @@ pub fn backward<D: Op>(
     device: &D,
     inputs: &Inputs<'_, D>,
     saved: &Saved<D>,
-    y: &Tensor<D>,
-    dy: &Tensor<D>,
+    y: &Hidden<D>,
+    dy: &Hidden<D>,
     mut gradients: Gradients<'_, D>,
     table: Option<Accumulate<'_, D>>,
 ) -> Result<()> {

@@ -3,8 +3,11 @@
 //!
 //!   loss = −t·ln σ(z) − (1 − t)·ln(1 − σ(z)) = max(z, 0) − z·t + ln(1 + e^−|z|)        dz = σ(z) − t
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::pointwise;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::Result;
 
 /// What a device provides. Shapes are already checked.
@@ -12,9 +15,9 @@ pub trait Op: Device {
     /// Σ losses; writes all of `gradient`'s tensor, each value times its factor.
     fn binary_cross_entropy(
         &self,
-        logits: &Tensor<Self>,
+        logits: &Hidden<Self>,
         targets: &[f32],
-        gradient: Option<(f32, &mut Tensor<Self>)>,
+        gradient: Option<(f32, &mut Hidden<Self>)>,
     ) -> Result<f64>;
 }
 
@@ -22,10 +25,10 @@ pub trait Op: Device {
 /// and takes their shape.
 pub fn forward_backward<D: Op>(
     device: &D,
-    logits: &Tensor<D>,
+    logits: &Hidden<D>,
     targets: &[f32],
     scale: f32,
-    dlogits: &mut Tensor<D>,
+    dlogits: &mut Hidden<D>,
 ) -> Result<f64> {
     pointwise::check("binary cross-entropy", logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
@@ -33,7 +36,7 @@ pub fn forward_backward<D: Op>(
 }
 
 /// The loss of [`forward_backward`] alone.
-pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &[f32]) -> Result<f64> {
+pub fn forward<D: Op>(device: &D, logits: &Hidden<D>, targets: &[f32]) -> Result<f64> {
     pointwise::check("binary cross-entropy", logits, targets)?;
     device.binary_cross_entropy(logits, targets, None)
 }

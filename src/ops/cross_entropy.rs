@@ -4,13 +4,16 @@
 //!   loss = (1 − ε)·w_y·(l − z_y) + ε/C·Σ_c w_c·(l − z_c)
 //!   dz_c = ((1 − ε)·w_y + ε/C·Σ w)·p_c − ε/C·w_c − (1 − ε)·w_y·[c = y]
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::iter::Sum;
 use std::ops::AddAssign;
 
 use super::shared::SharedRows;
 use super::softmax::{self, LogSumExp};
 use super::total::total;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd, math};
 
@@ -76,7 +79,7 @@ pub struct Gradient<'a, D: Device> {
     /// Factor on every value.
     pub scale: f32,
     /// Overwritten.
-    pub dlogits: &'a mut Tensor<D>,
+    pub dlogits: &'a mut Hidden<D>,
 }
 
 /// What a device provides. Shapes and labels are already checked.
@@ -84,7 +87,7 @@ pub trait Op: Device {
     /// The outcome of all rows; writes all of the gradient.
     fn cross_entropy(
         &self,
-        logits: &Tensor<Self>,
+        logits: &Hidden<Self>,
         targets: &Targets<'_>,
         gradient: Option<Gradient<'_, Self>>,
     ) -> Result<Outcome>;
@@ -96,10 +99,10 @@ pub trait Op: Device {
 /// Fails when a label is neither a class nor [`IGNORED`].
 pub fn forward_backward<D: Op>(
     device: &D,
-    logits: &Tensor<D>,
+    logits: &Hidden<D>,
     targets: &Targets<'_>,
     scale: f32,
-    dlogits: &mut Tensor<D>,
+    dlogits: &mut Hidden<D>,
 ) -> Result<Outcome> {
     check(logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
@@ -107,12 +110,12 @@ pub fn forward_backward<D: Op>(
 }
 
 /// The outcome of [`forward_backward`] alone.
-pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &Targets<'_>) -> Result<Outcome> {
+pub fn forward<D: Op>(device: &D, logits: &Hidden<D>, targets: &Targets<'_>) -> Result<Outcome> {
     check(logits, targets)?;
     device.cross_entropy(logits, targets, None)
 }
 
-fn check<D: Device>(logits: &Tensor<D>, targets: &Targets<'_>) -> Result<()> {
+fn check<D: Device>(logits: &Hidden<D>, targets: &Targets<'_>) -> Result<()> {
     let (rows, classes) = logits.shape();
     let weights = targets.class_weights.map_or(classes, <[f32]>::len);
     if targets.labels.len() != rows || weights != classes {

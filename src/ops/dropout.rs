@@ -6,10 +6,13 @@
 //! depends on the row's own number, the place in the model and the step, and on nothing that ran before. Whoever needs a
 //! mask again, as the gradient does, computes it again.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use std::ops::Range;
 
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd};
 
@@ -54,12 +57,12 @@ pub struct Mask<'a> {
 /// What a device provides. Shapes, probabilities and row numbers are already checked.
 pub trait Op: Device {
     /// Updates all of `x`.
-    fn dropout_apply(&self, mask: &Mask<'_>, x: &mut Tensor<Self>) -> Result<()>;
+    fn dropout_apply(&self, mask: &Mask<'_>, x: &mut Hidden<Self>) -> Result<()>;
 }
 
 /// x `[T, H]` ← x·m/(1 − p). Lane `c % 4` of philox(counter = [c / 4, row number, site, step]) decides on column `c`:
 /// it is dropped when the lane is less than p·2³². The gradient of x is the same function of the gradient of the result.
-pub fn apply<D: Op>(device: &D, mask: &Mask<'_>, x: &mut Tensor<D>) -> Result<()> {
+pub fn apply<D: Op>(device: &D, mask: &Mask<'_>, x: &mut Hidden<D>) -> Result<()> {
     mask.dropout.check()?;
     if mask.rows.len() != x.rows() {
         return Err(Error::internal(format!("dropout: {} row numbers for {:?}", mask.rows.len(), x.shape())));

@@ -1,11 +1,14 @@
 //! `y[t] = word[id t] + type[type t] + position[position of t in its sequence]`, and back: every row of a table collects the
 //! gradients of the tokens that used it.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::linear::Weight;
 use super::shared::SharedRows;
 use super::{Accumulate, scatter};
 use crate::batch::Batch;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
 /// Embedding tables with rows of one length.
@@ -31,12 +34,12 @@ pub struct Gradients<'a, D: Device> {
 /// What a device provides. Shapes and ids are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
-    fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Self>, y: &mut Tensor<Self>) -> Result<()>;
+    fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Self>, y: &mut Hidden<Self>) -> Result<()>;
     /// Adds to the rows that the batch names; the order of the sums depends on the batch only.
     fn embedding_backward(
         &self,
         batch: &Batch,
-        dy: &Tensor<Self>,
+        dy: &Hidden<Self>,
         pad: Option<u32>,
         gradients: Gradients<'_, Self>,
     ) -> Result<()>;
@@ -45,7 +48,7 @@ pub trait Op: Device {
 /// y `[T, E]` = sum of the rows that the batch names. `y` takes that shape.
 ///
 /// Fails when an id, a type or a place has no row: the caller's text or ids are at fault.
-pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut Tensor<D>) -> Result<()> {
+pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut Hidden<D>) -> Result<()> {
     let (words, width) = tables.word.shape();
     let segments = tables.token_type.shape().0;
     if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= words) {
@@ -73,7 +76,7 @@ pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut
 pub fn backward<D: Op>(
     device: &D,
     batch: &Batch,
-    dy: &Tensor<D>,
+    dy: &Hidden<D>,
     pad: Option<u32>,
     gradients: Gradients<'_, D>,
 ) -> Result<()> {

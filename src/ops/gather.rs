@@ -1,19 +1,27 @@
 //! `y[r] = x[rows r]`, and back: a row that is named more than once collects the gradients of all its copies.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::{Accumulate, scatter};
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
 /// What a device provides. Shapes and indices are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
-    fn gather_forward(&self, x: &Tensor<Self>, rows: &[usize], y: &mut Tensor<Self>) -> Result<()>;
+    fn gather_forward(&self, x: &Hidden<Self>, rows: &[usize], y: &mut Hidden<Self>) -> Result<()>;
     /// Adds to the named rows of `dx`; the order of the sums depends on `rows` only.
-    fn gather_backward(&self, dy: &Tensor<Self>, rows: &[usize], dx: Accumulate<'_, Self>) -> Result<()>;
+    fn gather_backward(
+        &self,
+        dy: &Hidden<Self>,
+        rows: &[usize],
+        dx: Accumulate<'_, Self, Self::Activation>,
+    ) -> Result<()>;
 }
 
 /// y `[R, H]` = the named rows of x, in their order. `y` takes that shape.
-pub fn forward<D: Op>(device: &D, x: &Tensor<D>, rows: &[usize], y: &mut Tensor<D>) -> Result<()> {
+pub fn forward<D: Op>(device: &D, x: &Hidden<D>, rows: &[usize], y: &mut Hidden<D>) -> Result<()> {
     if let Some(row) = rows.iter().find(|&&row| row >= x.rows()) {
         return Err(Error::internal(format!("gather: row {row} of {}", x.rows())));
     }
@@ -22,7 +30,7 @@ pub fn forward<D: Op>(device: &D, x: &Tensor<D>, rows: &[usize], y: &mut Tensor<
 }
 
 /// `dx[rows r] += dy[r]`, for dy `[R, H]` and dx `[T, H]`.
-pub fn backward<D: Op>(device: &D, dy: &Tensor<D>, rows: &[usize], dx: Accumulate<'_, D>) -> Result<()> {
+pub fn backward<D: Op>(device: &D, dy: &Hidden<D>, rows: &[usize], dx: Accumulate<'_, D, D::Activation>) -> Result<()> {
     if dy.rows() != rows.len() || dy.cols() != dx.0.cols() {
         return Err(Error::internal(format!(
             "gather backward: {:?} of {} rows to {:?}",

@@ -4,9 +4,12 @@
 //!
 //! Backward, with g = dy·γ:  dz = (g − ⟨g⟩ − n·⟨g·n⟩)/√(σ² + ε),  dγ = Σ dy·n,  dβ = Σ dy over the rows.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd};
 
@@ -23,7 +26,7 @@ pub struct Affine<'a, D: Device> {
 /// What the gradient needs of the forward pass.
 pub struct Saved<D: Device> {
     /// n, `[T, H]`
-    pub normal: Tensor<D>,
+    pub normal: Hidden<D>,
     /// 1/√(σ² + ε), `[T, 1]`
     pub scale: Tensor<D>,
 }
@@ -41,10 +44,10 @@ pub trait Op: Device {
     /// Writes all of `y`, and of `saved` where it is given.
     fn layer_norm_forward(
         &self,
-        x: &Tensor<Self>,
-        residual: Option<&Tensor<Self>>,
+        x: &Hidden<Self>,
+        residual: Option<&Hidden<Self>>,
         affine: &Affine<'_, Self>,
-        y: &mut Tensor<Self>,
+        y: &mut Hidden<Self>,
         saved: Option<&mut Saved<Self>>,
     ) -> Result<()>;
 
@@ -53,19 +56,19 @@ pub trait Op: Device {
         &self,
         saved: &Saved<Self>,
         affine: &Affine<'_, Self>,
-        dy: &Tensor<Self>,
+        dy: &Hidden<Self>,
         gradients: Gradients<'_, Self>,
-        dx: &mut Tensor<Self>,
+        dx: &mut Hidden<Self>,
     ) -> Result<()>;
 }
 
 /// y `[T, H]` = LN(x + residual). `y` takes that shape.
 pub fn forward<D: Op>(
     device: &D,
-    x: &Tensor<D>,
-    residual: Option<&Tensor<D>>,
+    x: &Hidden<D>,
+    residual: Option<&Hidden<D>>,
     affine: &Affine<'_, D>,
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
 ) -> Result<()> {
     check(x, residual, affine)?;
     y.reshape(device, x.rows(), x.cols())?;
@@ -75,10 +78,10 @@ pub fn forward<D: Op>(
 /// [`forward`], to the bit, and what [`backward`] needs of it.
 pub fn forward_saving<D: Op>(
     device: &D,
-    x: &Tensor<D>,
-    residual: Option<&Tensor<D>>,
+    x: &Hidden<D>,
+    residual: Option<&Hidden<D>>,
     affine: &Affine<'_, D>,
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
 ) -> Result<Saved<D>> {
     check(x, residual, affine)?;
     y.reshape(device, x.rows(), x.cols())?;
@@ -93,9 +96,9 @@ pub fn backward<D: Op>(
     device: &D,
     saved: &Saved<D>,
     affine: &Affine<'_, D>,
-    dy: &Tensor<D>,
+    dy: &Hidden<D>,
     gradients: Gradients<'_, D>,
-    dx: &mut Tensor<D>,
+    dx: &mut Hidden<D>,
 ) -> Result<()> {
     check(dy, Some(&saved.normal), affine)?;
     let width = (1, dy.cols());
@@ -113,7 +116,7 @@ pub fn backward<D: Op>(
     device.layer_norm_backward(saved, affine, dy, gradients, dx)
 }
 
-fn check<D: Device>(x: &Tensor<D>, other: Option<&Tensor<D>>, affine: &Affine<'_, D>) -> Result<()> {
+fn check<D: Device>(x: &Hidden<D>, other: Option<&Hidden<D>>, affine: &Affine<'_, D>) -> Result<()> {
     let width = (1, x.cols());
     if other.is_some_and(|o| o.shape() != x.shape()) || affine.gamma.shape() != width || affine.beta.shape() != width {
         return Err(Error::internal(format!(

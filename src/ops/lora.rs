@@ -6,6 +6,9 @@
 //!
 //! y may hold the outputs of several layers side by side; the pair adds to N columns of it.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::Accumulate;
 use super::activation::Activation;
 use super::add;
@@ -14,7 +17,7 @@ use super::gemm::Start;
 use super::linear::Weight;
 use super::product::{self, Product, Stored, Transposed};
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::dtype::Element;
 use crate::error::{Error, Result};
 
@@ -39,7 +42,7 @@ impl<D: Device> Lora<'_, D> {
     }
 
     /// Fails unless the pair leads from rows of x to columns of y from `first` on.
-    fn check(&self, x: &Tensor<D>, y: &Tensor<D>, first: usize) -> Result<()> {
+    fn check(&self, x: &Hidden<D>, y: &Hidden<D>, first: usize) -> Result<()> {
         let (outputs, depth) = self.shape()?;
         if depth != x.cols() || x.rows() != y.rows() || first + outputs > y.cols() {
             return Err(Error::internal(format!(
@@ -55,9 +58,9 @@ impl<D: Device> Lora<'_, D> {
 /// What the forward pass leaves for the backward pass.
 pub struct Saved<D: Device> {
     /// drop(x), where it is not x.
-    dropped: Option<Tensor<D>>,
+    dropped: Option<Hidden<D>>,
     /// s z `[T, r]`
-    down: Tensor<D>,
+    down: Hidden<D>,
 }
 
 /// Gradients of the pair.
@@ -73,26 +76,31 @@ pub trait Op: Device {
     /// Writes all of `down` = s x Aᵀ and adds `down` Bᵀ to the columns of y from `first` on.
     fn lora_forward(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         lora: &Lora<'_, Self>,
-        down: &mut Tensor<Self>,
-        y: &mut Tensor<Self>,
+        down: &mut Hidden<Self>,
+        y: &mut Hidden<Self>,
         first: usize,
     ) -> Result<()>;
     /// Writes all of `up` = s dy B and adds `up`ᵀ x to dA, dyᵀ `down` to dB.
     #[allow(clippy::too_many_arguments)] // the passes' operands, none of which belong together
     fn lora_backward_parameters(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         lora: &Lora<'_, Self>,
-        down: &Tensor<Self>,
-        dy: &Tensor<Self>,
+        down: &Hidden<Self>,
+        dy: &Hidden<Self>,
         first: usize,
-        up: &mut Tensor<Self>,
+        up: &mut Hidden<Self>,
         gradients: Gradients<'_, Self>,
     ) -> Result<()>;
     /// dx += `up` A
-    fn lora_backward_input(&self, up: &Tensor<Self>, lora: &Lora<'_, Self>, dx: Accumulate<'_, Self>) -> Result<()>;
+    fn lora_backward_input(
+        &self,
+        up: &Hidden<Self>,
+        lora: &Lora<'_, Self>,
+        dx: Accumulate<'_, Self, Self::Activation>,
+    ) -> Result<()>;
     /// Writes all of `y` = W + s B A.
     fn lora_merged(&self, weight: &Weight<Self>, lora: &Lora<'_, Self>, y: &mut Tensor<Self>) -> Result<()>;
 }
@@ -100,10 +108,10 @@ pub trait Op: Device {
 /// y[:, first..first + N] += s · (drop(x) Aᵀ) Bᵀ. No dropout: x itself.
 pub fn forward<D: Op + add::Op + dropout::Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     lora: &Lora<'_, D>,
     dropout: Option<&Mask<'_>>,
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
     first: usize,
 ) -> Result<Saved<D>> {
     lora.check(x, y, first)?;
@@ -125,14 +133,14 @@ pub fn forward<D: Op + add::Op + dropout::Op>(
 #[allow(clippy::too_many_arguments)] // as `Op::lora_backward_parameters`
 pub fn backward<D: Op + add::Op + dropout::Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     lora: &Lora<'_, D>,
     dropout: Option<&Mask<'_>>,
     saved: &Saved<D>,
-    dy: &Tensor<D>,
+    dy: &Hidden<D>,
     first: usize,
     gradients: Gradients<'_, D>,
-    dx: Option<Accumulate<'_, D>>,
+    dx: Option<Accumulate<'_, D, D::Activation>>,
 ) -> Result<()> {
     lora.check(x, dy, first)?;
     let rank = lora.a.rows();

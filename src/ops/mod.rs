@@ -13,6 +13,8 @@ pub mod dropout;
 pub mod embedding;
 pub mod gather;
 mod gemm;
+#[cfg(feature = "cuda")]
+mod kernels;
 pub mod layer_norm;
 pub mod linear;
 pub mod lora;
@@ -28,10 +30,11 @@ pub mod squared_error;
 mod total;
 
 use crate::device::{Cpu, Device, Tensor};
+use crate::dtype::Scalar;
 
 /// Where a gradient is added to what is there already: the gradient of a parameter, over the parts of a batch. A gradient
 /// that overwrites is a plain `&mut Tensor`. The tensor keeps its shape.
-pub struct Accumulate<'a, D: Device>(pub &'a mut Tensor<D>);
+pub struct Accumulate<'a, D: Device, E: Scalar = f32>(pub &'a mut Tensor<D, E>);
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:
@@ -55,3 +58,6 @@ pub trait Ops:
 }
 
 impl Ops for Cpu {}
+
+#[cfg(feature = "cuda")]
+impl Ops for crate::device::Cuda {}

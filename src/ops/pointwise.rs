@@ -2,11 +2,11 @@
 
 use super::shared::SharedRows;
 use super::total::total;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
 /// Fails unless there is a target for each value; `name` is the loss.
-pub fn check<D: Device>(name: &str, logits: &Tensor<D>, targets: &[f32]) -> Result<()> {
+pub fn check<D: Device>(name: &str, logits: &Hidden<D>, targets: &[f32]) -> Result<()> {
     if targets.len() != logits.rows() * logits.cols() {
         return Err(Error::internal(format!("{name} of {:?}: {} targets", logits.shape(), targets.len())));
     }

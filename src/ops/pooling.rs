@@ -3,8 +3,11 @@
 //! Backward, a pooled row's gradient goes to each token with the factor that the token had; of a maximum, to the first
 //! token that has it. y = x/‖x‖ has dx = (dy − ⟨dy, y⟩y)/‖x‖.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
 /// How token rows become one row.
@@ -29,25 +32,25 @@ pub trait Op: Device {
     /// Writes columns `column..column + H` of every row of `y`.
     fn pooling_forward(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         offsets: &[usize],
         pooling: Pooling,
-        y: &mut Tensor<Self>,
+        y: &mut Hidden<Self>,
         column: usize,
     ) -> Result<()>;
     /// Divides every row by its Euclidean length, or by 1e-12 if that is larger.
-    fn normalize_forward(&self, x: &mut Tensor<Self>) -> Result<()>;
+    fn normalize_forward(&self, x: &mut Hidden<Self>) -> Result<()>;
     /// Writes all of `dx`.
     fn pooling_backward(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         offsets: &[usize],
         modes: &[Pooling],
-        dy: &Tensor<Self>,
-        dx: &mut Tensor<Self>,
+        dy: &Hidden<Self>,
+        dx: &mut Hidden<Self>,
     ) -> Result<()>;
     /// Turns the gradient of normalised rows into that of `x`, the rows before.
-    fn normalize_backward(&self, x: &Tensor<Self>, dy: &mut Tensor<Self>) -> Result<()>;
+    fn normalize_backward(&self, x: &Hidden<Self>, dy: &mut Hidden<Self>) -> Result<()>;
 }
 
 /// y `[S, M·H]`: for each sequence its rows pooled in each of M ways, side by side. `y` takes that shape.
@@ -55,10 +58,10 @@ pub trait Op: Device {
 /// `offsets` `[S + 1]` rises strictly from 0 to x's rows.
 pub fn forward<D: Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     offsets: &[usize],
     modes: &[Pooling],
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
 ) -> Result<()> {
     check(x, offsets)?;
     y.reshape(device, offsets.len() - 1, modes.len() * x.cols())?;
@@ -73,11 +76,11 @@ pub fn forward<D: Op>(
 /// The maximum of a column counts as the first row's that has it, as PyTorch's does; a column of NaN as the first row's.
 pub fn backward<D: Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     offsets: &[usize],
     modes: &[Pooling],
-    dy: &Tensor<D>,
-    dx: &mut Tensor<D>,
+    dy: &Hidden<D>,
+    dx: &mut Hidden<D>,
 ) -> Result<()> {
     check(x, offsets)?;
     let expected = (offsets.len() - 1, modes.len() * x.cols());
@@ -88,7 +91,7 @@ pub fn backward<D: Op>(
     device.pooling_backward(x, offsets, modes, dy, dx)
 }
 
-fn check<D: Device>(x: &Tensor<D>, offsets: &[usize]) -> Result<()> {
+fn check<D: Device>(x: &Hidden<D>, offsets: &[usize]) -> Result<()> {
     if offsets.first() != Some(&0)
         || offsets.last() != Some(&x.rows())
         || offsets.windows(2).any(|pair| pair[0] >= pair[1])
@@ -99,12 +102,12 @@ fn check<D: Device>(x: &Tensor<D>, offsets: &[usize]) -> Result<()> {
 }
 
 /// x / max(‖x‖, 1e-12) for every row, in place: `torch.nn.functional.normalize`.
-pub fn normalize<D: Op>(device: &D, x: &mut Tensor<D>) -> Result<()> {
+pub fn normalize<D: Op>(device: &D, x: &mut Hidden<D>) -> Result<()> {
     device.normalize_forward(x)
 }
 
 /// dy becomes dx, for rows `x` as they were before [`normalize`]. Both have one shape.
-pub fn normalize_backward<D: Op>(device: &D, x: &Tensor<D>, dy: &mut Tensor<D>) -> Result<()> {
+pub fn normalize_backward<D: Op>(device: &D, x: &Hidden<D>, dy: &mut Hidden<D>) -> Result<()> {
     if x.shape() != dy.shape() {
         return Err(Error::internal(format!("normalize backward: {:?} for {:?}", dy.shape(), x.shape())));
     }

@@ -1,27 +1,30 @@
 //! ln Σₙ e^x[r, n] for every row, and ln softmax(x)[r, n] at one column of it: what turns logits into
 //! (log-)probabilities. The latter is the cross-entropy of that column with its sign turned.
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::shared::SharedRows;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::simd::{Kernel, Simd, math};
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
     /// Writes all of `y`.
-    fn log_sum_exp_forward(&self, x: &Tensor<Self>, y: &mut Tensor<Self>) -> Result<()>;
+    fn log_sum_exp_forward(&self, x: &Hidden<Self>, y: &mut Tensor<Self>) -> Result<()>;
     /// Writes all of `y`.
-    fn log_softmax_forward(&self, x: &Tensor<Self>, columns: &[usize], y: &mut Tensor<Self>) -> Result<()>;
+    fn log_softmax_forward(&self, x: &Hidden<Self>, columns: &[usize], y: &mut Tensor<Self>) -> Result<()>;
 }
 
 /// y `[R, 1]` = ln Σₙ e^x[r, n]; −∞ for rows of no columns. `y` takes that shape.
-pub fn log_sum_exp<D: Op>(device: &D, x: &Tensor<D>, y: &mut Tensor<D>) -> Result<()> {
+pub fn log_sum_exp<D: Op>(device: &D, x: &Hidden<D>, y: &mut Tensor<D>) -> Result<()> {
     y.reshape(device, x.rows(), 1)?;
     device.log_sum_exp_forward(x, y)
 }
 
 /// y `[R, 1]` = x[r, columns r] − ln Σₙ e^x[r, n]. `y` takes that shape.
-pub fn log_softmax<D: Op>(device: &D, x: &Tensor<D>, columns: &[usize], y: &mut Tensor<D>) -> Result<()> {
+pub fn log_softmax<D: Op>(device: &D, x: &Hidden<D>, columns: &[usize], y: &mut Tensor<D>) -> Result<()> {
     if columns.len() != x.rows() || columns.iter().any(|&c| c >= x.cols()) {
         return Err(Error::internal(format!("log softmax: {} columns for {:?}", columns.len(), x.shape())));
     }

@@ -2,8 +2,11 @@
 //!
 //!   loss = (z − t)²        dz = 2(z − t)
 
+#[cfg(feature = "cuda")]
+mod cuda;
+
 use super::pointwise;
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::Result;
 
 /// What a device provides. Shapes are already checked.
@@ -11,9 +14,9 @@ pub trait Op: Device {
     /// Σ losses; writes all of `gradient`'s tensor, each value times its factor.
     fn squared_error(
         &self,
-        logits: &Tensor<Self>,
+        logits: &Hidden<Self>,
         targets: &[f32],
-        gradient: Option<(f32, &mut Tensor<Self>)>,
+        gradient: Option<(f32, &mut Hidden<Self>)>,
     ) -> Result<f64>;
 }
 
@@ -21,10 +24,10 @@ pub trait Op: Device {
 /// and takes their shape.
 pub fn forward_backward<D: Op>(
     device: &D,
-    logits: &Tensor<D>,
+    logits: &Hidden<D>,
     targets: &[f32],
     scale: f32,
-    dlogits: &mut Tensor<D>,
+    dlogits: &mut Hidden<D>,
 ) -> Result<f64> {
     pointwise::check("squared error", logits, targets)?;
     dlogits.reshape(device, logits.rows(), logits.cols())?;
@@ -32,7 +35,7 @@ pub fn forward_backward<D: Op>(
 }
 
 /// The loss of [`forward_backward`] alone.
-pub fn forward<D: Op>(device: &D, logits: &Tensor<D>, targets: &[f32]) -> Result<f64> {
+pub fn forward<D: Op>(device: &D, logits: &Hidden<D>, targets: &[f32]) -> Result<f64> {
     pointwise::check("squared error", logits, targets)?;
     device.squared_error(logits, targets, None)
 }

@@ -53,7 +53,7 @@ pub fn classify<D: Ops>(
     bert.heads().pooler.as_ref().map_err(Clone::clone)?;
     in_chunks(device, inputs, progress, |inputs| {
         let logits = bert.classify(device, &Batch::of(inputs)?)?;
-        let values = logits.to_host(device)?;
+        let values = logits.to_values(device)?;
         finite("classifier output", &values)?;
         Ok(values.chunks_exact(logits.cols()).map(|row| function.apply(row)).collect())
     })

@@ -3,7 +3,7 @@
 use super::{Progress, finite, in_chunks};
 use crate::batch::{Batch, Selection, Tokens};
 use crate::bert::{Bert, Dense, apply};
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::pooling::{self, Pooling};
@@ -57,14 +57,14 @@ pub fn embed<D: Ops>(
                 Stage::Normalize => normalize(device, &mut x)?,
             }
         }
-        let values = x.to_host(device)?;
+        let values = x.to_values(device)?;
         finite("embedding", &values)?;
         Ok(values.chunks_exact(x.cols()).map(|row| row[..width].to_vec()).collect())
     })
 }
 
 /// `[S, modes · H]`. Where only `[CLS]` counts, the last layer computes only that row.
-fn pooled<D: Ops>(device: &D, bert: &Bert<D>, modes: &[Pooling], batch: &Batch) -> Result<Tensor<D>> {
+fn pooled<D: Ops>(device: &D, bert: &Bert<D>, modes: &[Pooling], batch: &Batch) -> Result<Hidden<D>> {
     if modes == [Pooling::Cls] {
         return bert.encoder().forward(device, batch, &Selection::first(batch));
     }

@@ -51,7 +51,7 @@ pub fn fill<D: Ops, P: AsRef<[usize]> + Sync>(
         return Err(Error::input(format!("token id {id} in a vocabulary of {vocabulary}")));
     }
     let mut answers = Vec::with_capacity(inputs.len());
-    for run in chunks(inputs.iter().map(|t| t.ids.len())) {
+    for run in chunks(inputs.iter().map(|t| t.ids.len()), device.portions().answer_tokens) {
         let places = &places[run.clone()];
         let batch = Batch::of(&inputs[run])?;
         let rows = Selection::positions(&batch, places)?;
@@ -81,7 +81,7 @@ fn candidates<D: Ops>(
         softmax::log_sum_exp(device, logits, &mut totals)?;
         let totals = totals.to_host(device)?;
         finite("masked-LM output", &totals)?;
-        let values = logits.to_host(device)?;
+        let values = logits.to_values(device)?;
         for (row, total) in values.chunks_exact(logits.cols()).zip(totals) {
             answers.push(best(row, total, words, top_k));
         }

@@ -6,7 +6,7 @@
 use std::slice::from_ref;
 
 use super::choice::{Sampling, likeliest};
-use super::{CHUNK_LOGITS, CHUNK_TOKENS, Progress, chunks, finite, vocabulary};
+use super::{Progress, chunks, finite, vocabulary};
 use crate::batch::Tokens;
 use crate::bert::{Asked, Bert, Cache, Part};
 use crate::device::Tensor;
@@ -89,8 +89,10 @@ pub fn generate<D: Ops>(
     let total: usize = texts.iter().map(|text| text.most).sum();
     let mut done = 0;
     // Keys and values of a run's texts exist at once, and a row of logits of each.
-    let length = |text: &Text| (prompts[text.input].ids.len() + text.most).max(CHUNK_TOKENS / CHUNK_LOGITS);
-    for run in chunks(texts.iter().map(length)) {
+    let portions = device.portions();
+    let length =
+        |text: &Text| (prompts[text.input].ids.len() + text.most).max(portions.answer_tokens / portions.answer_logits);
+    for run in chunks(texts.iter().map(length), portions.answer_tokens) {
         let texts = &mut texts[run];
         let mut report = |texts: &[Text]| {
             let here: usize = texts.iter().map(Text::done).sum();
@@ -225,7 +227,7 @@ fn predict<D: Ops>(device: &D, bert: &Bert<D>, cache: &mut Cache<D>, parts: &[Pa
     vocabulary(device, bert, &hidden, |_, logits| {
         softmax::log_sum_exp(device, logits, &mut sums)?;
         totals.extend(sums.to_host(device)?);
-        values.extend(logits.to_host(device)?);
+        values.extend(logits.to_values(device)?);
         Ok(())
     })?;
     finite("language-model output", &totals)?;

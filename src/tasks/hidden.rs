@@ -27,7 +27,7 @@ pub fn hidden_states<D: Ops>(
             if !layers.contains(&layer) {
                 return Ok(());
             }
-            let values = hidden.to_host(device)?;
+            let values = hidden.to_values(device)?;
             finite("hidden state", &values)?;
             for (sequence, states) in states.iter_mut().enumerate() {
                 let rows = batch.rows(sequence);

@@ -26,7 +26,7 @@ use std::ops::Range;
 
 use crate::batch::Tokens;
 use crate::bert::Bert;
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result, Status};
 use crate::ops::{Ops, gather};
 
@@ -34,18 +34,11 @@ use crate::ops::{Ops, gather};
 /// the task and becomes its result.
 pub type Progress<'a> = &'a mut dyn FnMut(u64, u64) -> Result<()>;
 
-/// Most tokens that pass the model at once: enough to keep every thread busy, few enough that activations stay tens of
-/// megabytes (a BERT-base layer holds 8 H + F values a token at its widest).
-const CHUNK_TOKENS: usize = 2048;
-
-/// Most rows whose logits over the whole vocabulary exist at once: 15 MiB for 30,522 words.
-const CHUNK_LOGITS: usize = 128;
-
-/// Cuts a list of sequence lengths into runs of at most [`CHUNK_TOKENS`] tokens; a longer sequence is a run of its own.
-fn chunks(lengths: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+/// Cuts a list of sequence lengths into runs of at most `most` tokens; a longer sequence is a run of its own.
+fn chunks(lengths: impl IntoIterator<Item = usize>, most: usize) -> Vec<Range<usize>> {
     let (mut runs, mut start, mut tokens, mut end) = (Vec::new(), 0, 0, 0);
     for length in lengths {
-        if end > start && tokens + length > CHUNK_TOKENS {
+        if end > start && tokens + length > most {
             runs.push(start..end);
             (start, tokens) = (end, 0);
         }
@@ -66,7 +59,7 @@ fn in_chunks<D: Device, R: Send>(
     answer: impl Fn(&[Tokens]) -> Result<Vec<R>> + Sync,
 ) -> Result<Vec<R>> {
     let mut results = Vec::with_capacity(inputs.len());
-    for run in chunks(inputs.iter().map(|t| t.ids.len())) {
+    for run in chunks(inputs.iter().map(|t| t.ids.len()), device.portions().answer_tokens) {
         let end = run.end;
         results.extend(device.enter(|| answer(&inputs[run]))?);
         progress(end as u64, inputs.len() as u64)?;
@@ -75,21 +68,22 @@ fn in_chunks<D: Device, R: Send>(
 }
 
 /// Logits over the vocabulary of every row of `hidden`, shown to `see` a slice at a time with the number of its first
-/// row. No more than [`CHUNK_LOGITS`] rows of logits exist at once.
+/// row. No more rows of logits exist at once than the device takes.
 fn vocabulary<D: Ops>(
     device: &D,
     bert: &Bert<D>,
-    hidden: &Tensor<D>,
-    mut see: impl FnMut(usize, &Tensor<D>) -> Result<()>,
+    hidden: &Hidden<D>,
+    mut see: impl FnMut(usize, &Hidden<D>) -> Result<()>,
 ) -> Result<()> {
+    let most = device.portions().answer_logits;
     let mut logits = Tensor::new(device, 0, 0)?;
-    if hidden.rows() <= CHUNK_LOGITS {
+    if hidden.rows() <= most {
         bert.masked_lm(device, hidden, &mut logits)?;
         return see(0, &logits);
     }
     let mut part = Tensor::new(device, 0, 0)?;
-    for first in (0..hidden.rows()).step_by(CHUNK_LOGITS) {
-        let rows: Vec<usize> = (first..hidden.rows().min(first + CHUNK_LOGITS)).collect();
+    for first in (0..hidden.rows()).step_by(most) {
+        let rows: Vec<usize> = (first..hidden.rows().min(first + most)).collect();
         gather::forward(device, hidden, &rows, &mut part)?;
         bert.masked_lm(device, &part, &mut logits)?;
         see(first, &logits)?;
@@ -116,14 +110,29 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::Working;
+
+    /// Compiles only while answering leaves open what hidden states consist of.
+    #[allow(dead_code)] // being compiled is the test
+    fn answers_with_hidden_states_of_any_type<D: Ops<Activation = Working>>() {
+        let _ = fill::<D, Vec<usize>>;
+        let _ = score::score::<D>;
+        let _ = causal::score::<D>;
+        let _ = embed::<D>;
+        let _ = hidden_states::<D>;
+        let _ = next_sentence::<D>;
+        let _ = classify::<D>;
+        let _ = tag::<D>;
+        let _ = generate::<D>;
+    }
 
     #[test]
     fn chunks_cover_everything_in_order() {
-        assert!(chunks([]).is_empty());
-        assert_eq!(chunks([5]), vec![0..1]);
-        assert_eq!(chunks([CHUNK_TOKENS, 1, 1]), [0..1, 1..3]);
-        assert_eq!(chunks([1, CHUNK_TOKENS + 1, 1]), [0..1, 1..2, 2..3]);
-        assert_eq!(chunks(vec![CHUNK_TOKENS / 4; 9]), [0..4, 4..8, 8..9]);
+        assert!(chunks([], 8).is_empty());
+        assert_eq!(chunks([5], 8), vec![0..1]);
+        assert_eq!(chunks([8, 1, 1], 8), [0..1, 1..3]);
+        assert_eq!(chunks([1, 9, 1], 8), [0..1, 1..2, 2..3]);
+        assert_eq!(chunks(vec![2; 9], 8), [0..4, 4..8, 8..9]);
     }
 
     #[test]

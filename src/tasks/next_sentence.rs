@@ -13,7 +13,7 @@ pub fn next_sentence<D: Ops>(device: &D, bert: &Bert<D>, pairs: &[Tokens], progr
     bert.heads().next_sentence.as_ref().map_err(Clone::clone)?;
     bert.heads().pooler.as_ref().map_err(Clone::clone)?;
     in_chunks(device, pairs, progress, |pairs| {
-        let logits = bert.next_sentence(device, &Batch::of(pairs)?)?.to_host(device)?;
+        let logits = bert.next_sentence(device, &Batch::of(pairs)?)?.to_values(device)?;
         finite("next-sentence output", &logits)?;
         Ok(logits.chunks_exact(2).map(|row| softmax(row)[0]).collect())
     })

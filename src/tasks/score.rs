@@ -66,7 +66,8 @@ pub fn score<D: Ops>(
         .flat_map(|(input, scored)| (0..scored.positions.len()).map(move |index| (input, index)))
         .collect();
     let mut scores: Vec<Vec<f32>> = inputs.iter().map(|i| Vec::with_capacity(i.positions.len())).collect();
-    for run in chunks(copies.iter().map(|&(input, _)| inputs[input].tokens.ids.len())) {
+    let length = |&(input, _): &(usize, usize)| inputs[input].tokens.ids.len();
+    for run in chunks(copies.iter().map(length), device.portions().answer_tokens) {
         let (end, part) = (run.end, &copies[run]);
         let values = device.enter(|| masked_log_probabilities(device, bert, inputs, part, mask, masking))?;
         for (&(input, _), value) in part.iter().zip(values) {

@@ -20,7 +20,7 @@ pub fn tag<D: Ops>(
     in_chunks(device, inputs, progress, |inputs| {
         let batch = Batch::of(inputs)?;
         let logits = bert.tag(device, &batch)?;
-        let values = logits.to_host(device)?;
+        let values = logits.to_values(device)?;
         finite("classifier output", &values)?;
         let mut rows = values.chunks_exact(logits.cols()).map(softmax);
         Ok(inputs.iter().map(|input| rows.by_ref().take(input.ids.len()).collect()).collect())

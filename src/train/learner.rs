@@ -2,7 +2,7 @@
 
 use crate::batch::{Batch, Selection};
 use crate::bert::{Bert, Gradients, HeadPart, Keep, Noise, Scope, Start};
-use crate::device::Tensor;
+use crate::device::{Hidden, Tensor};
 use crate::error::{Error, Result, Status};
 use crate::ops::cross_entropy::Outcome;
 use crate::ops::{Ops, gather};
@@ -194,7 +194,7 @@ impl<D: Ops> Learner<D> {
                 if head.is_pooled() {
                     x = self.bert.pool_saving(device, x, &[], None)?.0;
                 }
-                x.to_host(device)
+                x.to_values(device)
             })?;
             visit(&values, &Aim::dense(self.objective, &part.items)?)?;
         }
@@ -243,10 +243,10 @@ impl<D: Ops> Learner<D> {
         &mut self,
         device: &D,
         part: &Part<'_>,
-        hidden: Tensor<D>,
+        hidden: Hidden<D>,
         divisors: Divisors,
         noise: Option<&Noise>,
-    ) -> Result<(Losses, Tensor<D>)> {
+    ) -> Result<(Losses, Hidden<D>)> {
         let Some(head) = self.objective.dense_head() else {
             return self.words(device, part, hidden, divisors);
         };
@@ -275,11 +275,11 @@ impl<D: Ops> Learner<D> {
         device: &D,
         head: HeadPart,
         part: &Part<'_>,
-        hidden: Tensor<D>,
+        hidden: Hidden<D>,
         numbers: &[usize],
         divisors: Divisors,
         noise: Option<&Noise>,
-    ) -> Result<(Losses, Tensor<D>)> {
+    ) -> Result<(Losses, Hidden<D>)> {
         let Self { bert, gradients, weighing, objective, .. } = self;
         let (x, pooled) = match head.is_pooled() {
             true => bert.pool_saving(device, hidden, numbers, noise).map(|(x, trace)| (x, Some(trace)))?,
@@ -303,9 +303,9 @@ impl<D: Ops> Learner<D> {
         &mut self,
         device: &D,
         part: &Part<'_>,
-        hidden: Tensor<D>,
+        hidden: Hidden<D>,
         divisors: Divisors,
-    ) -> Result<(Losses, Tensor<D>)> {
+    ) -> Result<(Losses, Hidden<D>)> {
         let scale = inverse(divisors.words);
         let words = super::objective::words(&part.items);
         let learn = Some((scale as f32, &mut self.gradients));
@@ -350,7 +350,7 @@ impl<D: Ops> Learner<D> {
             let outcome = aim.loss(device, &logits, &self.weighing, 0.0, &mut gradient)?;
             let next = next(self.objective, &outcome, part);
             into.losses.add(Losses { loss: outcome.loss * inverse(divisors.dense), next, ..Losses::default() });
-            let values = logits.to_host(device)?;
+            let values = logits.to_values(device)?;
             let per_sequence = |index: usize| match self.objective {
                 Objective::Pretraining => index..index + 1,
                 _ => rows.offsets()[index]..rows.offsets()[index + 1],

@@ -4,6 +4,7 @@
 //! frozen layers. Not counted are the tokenizer, the examples themselves and the cache, which has a limit of its own.
 
 use crate::bert::{Config, HeadPart, Keep, chunk_rows};
+use crate::device::Portions;
 use crate::error::{Error, Result, Status};
 
 use super::learner::Passes;
@@ -11,12 +12,6 @@ use super::objective::Objective;
 
 /// Bytes of an f32.
 const NUMBER: u64 = 4;
-
-/// Bytes of a pass when no budget is given: larger passes are hardly faster.
-const PASS: u64 = 96 << 20;
-
-/// Tokens of such a pass at least and at most: enough to keep threads busy and the traffic of weights small.
-const TOKENS: (usize, usize) = (512, 2048);
 
 /// What decides how much memory training takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,13 +46,15 @@ impl Need {
     }
 }
 
-/// The fastest way to train within `budget` bytes (0: no limit): the largest passes that fit, and activations kept if they
-/// fit, else computed again.
+/// The fastest way to train on a device that takes such `portions`, within `budget` bytes (0: no limit): the largest passes
+/// that fit, and activations kept if they fit, else computed again.
 ///
 /// Fails with `OutOfMemory`, naming the bytes it takes at least, when nothing fits.
-pub fn plan(config: &Config, load: &Load, budget: u64) -> Result<Need> {
+pub fn plan(config: &Config, load: &Load, portions: &Portions, budget: u64) -> Result<Need> {
+    let need = |config, load, passes| need(config, load, portions, passes);
     let one = need(config, load, Passes { tokens: 1, keep: Keep::Everything }).pass.max(1);
-    let usual = usize::try_from(PASS / one).unwrap_or(TOKENS.1).clamp(TOKENS.0, TOKENS.1);
+    let (fewest, most) = portions.pass_tokens;
+    let usual = usize::try_from(portions.pass_bytes / one).unwrap_or(most).clamp(fewest, most);
     let largest = load.batch.clamp(load.longest, usual.max(load.longest));
     let fits = |need: &Need| budget == 0 || need.total() <= budget;
     for keep in [Keep::Everything, Keep::Inputs] {
@@ -91,7 +88,7 @@ pub fn plan(config: &Config, load: &Load, budget: u64) -> Result<Need> {
 const MASKED: f64 = 0.2;
 
 /// Bytes of one way to train.
-pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
+pub fn need(config: &Config, load: &Load, portions: &Portions, passes: Passes) -> Need {
     let (h, f) = (config.hidden as u64, config.intermediate as u64);
     let (tokens, layers) = (passes.tokens as u64, config.layers as u64 * config.inner_group as u64);
     // a layer keeps x, query, key, value, context, n and two normalised rows, and twice the wide row
@@ -114,7 +111,7 @@ pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
         objective if objective.has_words() => (MASKED * passes.tokens as f64) as u64,
         _ => 0,
     };
-    let chunk = rows.min(chunk_rows(config.vocabulary) as u64);
+    let chunk = rows.min(chunk_rows(config.vocabulary, portions.pass_logits) as u64);
     let logits = 2 * chunk * config.vocabulary as u64 + 5 * rows * config.embedding as u64;
     let per_head = match load.objective.heads().contains(&HeadPart::Token) {
         true => 2 * tokens * config.labels.len() as u64,
@@ -130,6 +127,7 @@ pub fn need(config: &Config, load: &Load, passes: Passes) -> Need {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Cpu;
 
     fn base() -> Config {
         Config::parse(br#"{"model_type":"bert"}"#).unwrap()
@@ -143,20 +141,20 @@ mod tests {
     #[test]
     fn a_smaller_budget_cuts_passes_then_keeps_less_then_is_refused() {
         let config = base();
-        let free = plan(&config, &load(), 0).unwrap();
+        let free = plan(&config, &load(), &Cpu::PORTIONS, 0).unwrap();
         assert_eq!(free.passes, Passes { tokens: 1092, keep: Keep::Everything });
-        let half = plan(&config, &load(), free.total() - 1).unwrap();
+        let half = plan(&config, &load(), &Cpu::PORTIONS, free.total() - 1).unwrap();
         assert_eq!(half.passes, Passes { tokens: 546, keep: Keep::Everything });
-        let least = need(&config, &load(), Passes { tokens: 128, keep: Keep::Inputs });
-        assert_eq!(plan(&config, &load(), least.total()).unwrap(), least);
-        let refused = plan(&config, &load(), least.total() - 1).unwrap_err();
+        let least = need(&config, &load(), &Cpu::PORTIONS, Passes { tokens: 128, keep: Keep::Inputs });
+        assert_eq!(plan(&config, &load(), &Cpu::PORTIONS, least.total()).unwrap(), least);
+        let refused = plan(&config, &load(), &Cpu::PORTIONS, least.total() - 1).unwrap_err();
         assert_eq!(refused.status(), Status::OutOfMemory);
         assert!(refused.message().contains(&least.total().to_string()), "{refused}");
     }
 
     #[test]
     fn the_top_two_layers_of_bert_base_fit_300_mb() {
-        let need = plan(&base(), &load(), 300 << 20).unwrap();
+        let need = plan(&base(), &load(), &Cpu::PORTIONS, 300 << 20).unwrap();
         assert!(need.passes.tokens >= 512, "{need:?}");
     }
 }

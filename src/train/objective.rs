@@ -2,7 +2,7 @@
 
 use crate::batch::{Batch, Selection};
 use crate::bert::HeadPart;
-use crate::device::Tensor;
+use crate::device::Hidden;
 use crate::error::{Error, Result};
 use crate::ops::cross_entropy::{self, IGNORED, Outcome, Targets};
 use crate::ops::{Ops, binary_cross_entropy, squared_error};
@@ -247,10 +247,10 @@ impl Aim {
     pub fn loss<D: Ops>(
         &self,
         device: &D,
-        logits: &Tensor<D>,
+        logits: &Hidden<D>,
         weighing: &Weighing,
         scale: f32,
-        dlogits: &mut Tensor<D>,
+        dlogits: &mut Hidden<D>,
     ) -> Result<Outcome> {
         let uncounted = |loss| Outcome { loss, correct: 0 };
         match self {
@@ -264,9 +264,9 @@ impl Aim {
                 squared_error::forward_backward(device, logits, numbers, scale, dlogits).map(uncounted)
             }
             Self::Spans(spans) => {
-                let values = logits.to_host(device)?;
+                let values = logits.to_values(device)?;
                 let (loss, gradient) = span_loss(&values, spans, scale);
-                *dlogits = Tensor::from_host(device, &gradient, logits.rows(), logits.cols())?;
+                *dlogits = Hidden::<D>::from_values(device, &gradient, logits.rows(), logits.cols())?;
                 Ok(uncounted(loss))
             }
         }

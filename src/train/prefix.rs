@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 
 use crate::batch::{Batch, Selection};
 use crate::bert::Encoder;
-use crate::device::Tensor;
+use crate::device::Hidden;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
 
@@ -62,7 +62,7 @@ impl PrefixCache {
         rows: &Selection,
         depth: usize,
         examples: &[usize],
-    ) -> Result<Tensor<D>> {
+    ) -> Result<Hidden<D>> {
         let width = encoder.hidden();
         let numbers_of = |index: usize| rows.offsets()[index] * width..rows.offsets()[index + 1] * width;
         let stored = |example: &usize| matches!(self.slots.get(*example), Some(Some(_)));
@@ -72,12 +72,12 @@ impl PrefixCache {
                 complete = complete && self.read(example, &mut values[numbers_of(index)])?;
             }
             if complete {
-                return Tensor::from_host(device, &values, rows.len(), width);
+                return Hidden::<D>::from_values(device, &values, rows.len(), width);
             }
         }
         let states = encoder.run(device, batch, rows, depth, &mut |_, _| Ok(()))?;
         if self.has_room() {
-            let values = states.to_host(device)?;
+            let values = states.to_values(device)?;
             for (index, &example) in examples.iter().enumerate() {
                 self.store(example, &values[numbers_of(index)]);
             }

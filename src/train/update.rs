@@ -85,11 +85,9 @@ impl<D: Ops> Optimizer<D> {
     /// Fails with `NotFinite` when that norm is no finite number; parameters are then as before, and gradients cleared.
     pub fn apply(&mut self, device: &D, learner: &mut Learner<D>, learning_rate: f32, accumulated: u32) -> Result<f64> {
         let mean = 1.0 / f64::from(accumulated.max(1));
-        let mut squares = 0.0;
-        for (_, gradient) in learner.pairs_mut()? {
-            squares += adam_w::sum_of_squares(device, gradient)?;
-        }
-        let norm = squares.sqrt() * mean;
+        let pairs = learner.pairs_mut()?;
+        let gradients: Vec<_> = pairs.iter().map(|(_, gradient)| &**gradient).collect();
+        let norm = adam_w::sum_of_squares(device, &gradients)?.sqrt() * mean;
         if !norm.is_finite() {
             learner.clear_gradients(device)?;
             return Err(Error::new(

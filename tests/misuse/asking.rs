@@ -84,7 +84,7 @@ fn options_that_mean_nothing() {
     assert_eq!((error.status, message(&error)), (CLOZE_OK, ""));
 
     let open = |size: u32, threads: u32| {
-        let options = cloze_open_options { size, threads };
+        let options = cloze_open_options { size, threads, ..defaults() };
         let mut opened = null_mut();
         // SAFETY: live locals.
         let status = unsafe { cloze_model_open(c"nowhere".as_ptr(), &options, &mut opened, null_mut()) };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // a test may panic
 
 mod asking;
+mod devices;
 mod null;
 mod pretraining;
 mod training;
@@ -31,11 +32,15 @@ fn defaults<T: Copy>() -> T {
     }
 }
 
+fn golden(name: &str) -> CString {
+    CString::new(format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
 struct Open(*mut cloze_model);
 
 impl Open {
     fn new(name: &str) -> Self {
-        let folder = CString::new(format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let folder = golden(name);
         let (mut model, mut error) = (null_mut(), record());
         // SAFETY: live locals.
         let status = unsafe { cloze_model_open(folder.as_ptr(), null(), &mut model, &mut error) };

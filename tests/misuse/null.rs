@@ -41,6 +41,9 @@ fn null_for_every_parameter_of_every_function() {
         cloze_model_report(null(), null_mut(), 0, n) names "model";
         cloze_model_report(m, null_mut(), 1, n) names "json";
         cloze_model_report(m, null_mut(), 0, none) names "size";
+        cloze_device_get(0, null_mut()) names "device";
+        cloze_model_device(null(), null_mut()) names "model";
+        cloze_model_device(m, null_mut()) names "device";
         cloze_model_label(null(), 0, null_mut(), 0, n) names "model";
         cloze_model_label(m, 0, null_mut(), 1, n) names "name";
         cloze_model_label(m, 0, null_mut(), 0, none) names "size";
@@ -217,6 +220,7 @@ fn null_for_every_parameter_of_every_function() {
         "abi",
         "version",
         "status_name",
+        "device_count",
         "cancel_set",
         "cancel_reset",
         "cancel_free",

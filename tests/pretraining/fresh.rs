@@ -40,7 +40,8 @@ pub fn fresh(files: &VocabularyFiles, sizes: Sizes, objective: Objective, thread
         "max_position_embeddings": sizes.positions,
     });
     let options = FreshOptions { seed: 42, objective };
-    Model::fresh(config.to_string().as_bytes(), &files, &options, &OpenOptions { threads }).unwrap()
+    Model::fresh(config.to_string().as_bytes(), &files, &options, &OpenOptions { threads, ..OpenOptions::default() })
+        .unwrap()
 }
 
 /// Documents of sentences in which one word calls for the next. Other seeds give other text.

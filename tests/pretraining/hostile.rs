@@ -128,7 +128,7 @@ fn a_single_document_has_no_pairs_but_words() {
 #[test]
 fn a_model_without_a_head_asks_for_a_new_one() {
     let Some(minilm) = shared("models/minilm") else { return };
-    let model = Model::open(&minilm, &OpenOptions { threads: 2 }).unwrap();
+    let model = Model::open(&minilm, &OpenOptions { threads: 2, ..OpenOptions::default() }).unwrap();
     let place = folder(&[("a.txt", text(4, 1).as_bytes())]);
     let corpus = model.corpus(place.path(), Lines::Paragraphs, 16).unwrap();
     let options = |objective, fresh_head| TrainOptions {
@@ -148,7 +148,7 @@ fn a_model_without_a_head_asks_for_a_new_one() {
         trainer.pretrain(&corpus, None, FitRun::default()).unwrap();
         let out = place.path().join(format!("{objective:?}"));
         trainer.save(&out).unwrap();
-        let learned = Model::open(&out, &OpenOptions { threads: 2 }).unwrap();
+        let learned = Model::open(&out, &OpenOptions { threads: 2, ..OpenOptions::default() }).unwrap();
         // what was saved has a head: it may go on without a new one
         Trainer::new(&learned, &options(objective, false), None).unwrap();
     }

@@ -178,7 +178,8 @@ mod killed {
                 }
                 killed += 1;
                 if let Some((step, checkpoint)) = newest(place.path()) {
-                    Model::open(&checkpoint, &OpenOptions { threads: 1 }).unwrap_or_else(|error| panic!("{error}"));
+                    Model::open(&checkpoint, &OpenOptions { threads: 1, ..OpenOptions::default() })
+                        .unwrap_or_else(|error| panic!("{error}"));
                     steps.push(step);
                 }
             }

@@ -17,7 +17,7 @@ pub fn folder(name: &str) -> PathBuf {
 }
 
 pub fn open(path: &Path, threads: usize) -> Model {
-    Model::open(path, &OpenOptions { threads }).unwrap()
+    Model::open(path, &OpenOptions { threads, ..OpenOptions::default() }).unwrap()
 }
 
 /// BERT of two layers with the three labels, a tokenizer, 40 positions and dropout 0.1 everywhere.

@@ -270,11 +270,11 @@ fn what_is_frozen_keeps_no_gradient_and_changes_no_other() {
 #[test]
 fn logits_exist_of_a_chunk_at_a_time() {
     for vocabulary in [1, 2, 100, 8192, 30_522, 119_547, 250_002, usize::MAX] {
-        let rows = chunk_rows(vocabulary);
+        let rows = chunk_rows(vocabulary, CHUNK);
         assert!(rows >= FEWEST);
         assert!(rows == FEWEST || rows * vocabulary * size_of::<f32>() <= CHUNK, "{rows} rows of {vocabulary}");
     }
-    assert!(chunk_rows(0) >= FEWEST);
+    assert!(chunk_rows(0, CHUNK) >= FEWEST);
     let (vocabulary, rows) = (chunk_vocabulary(), 70);
     let cpu = Cpu::new(2).unwrap();
     let bert = model(&cpu, 4, vocabulary, Decoder::Tied);
@@ -285,7 +285,7 @@ fn logits_exist_of_a_chunk_at_a_time() {
         decoder: head.decoder(&bert.encoder.embeddings().word),
         normal: &normal,
         words: &words(rows, vocabulary),
-        most: chunk_rows(vocabulary),
+        most: chunk_rows(vocabulary, CHUNK),
     };
     let mut seen = Vec::new();
     walk.chunks(|rows, x, logits, targets| {
@@ -293,13 +293,16 @@ fn logits_exist_of_a_chunk_at_a_time() {
             (x.rows(), logits.shape(), targets.labels.len()),
             (rows.len(), (rows.len(), vocabulary), rows.len())
         );
-        assert!(Cpu::len(logits.buffer()) <= chunk_rows(vocabulary) * vocabulary);
+        assert!(Cpu::len(logits.buffer()) <= chunk_rows(vocabulary, CHUNK) * vocabulary);
         seen.push(rows.len());
         Ok(())
     })
     .unwrap();
     assert_eq!((seen.len(), seen.iter().sum::<usize>()), (3, rows));
 }
+
+/// What a CPU takes at a time.
+const CHUNK: usize = Cpu::PORTIONS.pass_logits;
 
 /// A vocabulary of which a chunk has [`FEWEST`] rows.
 fn chunk_vocabulary() -> usize {

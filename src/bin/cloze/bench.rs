@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use cloze::engine::{
-    Dataset, Encoded, Example, ExampleInput, Info, Input, Model, Overflow, Run, ScoreOptions, Target, Task,
-    TextOptions, Tokens, TrainOptions, Trainer,
+    Dataset, EmbedOptions, Encoded, Example, ExampleInput, Info, Input, Model, Objective, Overflow, Run, ScoreOptions,
+    Target, Task, TextOptions, Tokens, TrainOptions, Trainer,
 };
 use cloze::error::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -28,7 +28,7 @@ JSON: workload, precision, threads, median_ms, runs, and
   encode: batch, seq, tokens, gflops
   ragged: batch, texts, tokens, gflops, sentences_per_s
   pll:    texts, tokens
-  finetune: trainable, batch, seq, tokens, parameters
+  finetune, pretrain: trainable, batch, seq, tokens, parameters
   gflops are 10^9 floating-point operations a second")]
 pub struct Bench {
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub struct Bench {
     #[arg(long, value_enum, default_value_t = Workload::Encode)]
     workload: Workload,
 
-    /// Texts in a batch [default: 1 for encode, 32 for ragged, 16 for finetune]
+    /// Texts in a batch [default: 1 for encode, 32 for ragged, 16 for finetune and pretrain]
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u16).range(1..))]
     batch: Option<u16>,
 
@@ -46,13 +46,13 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..))]
     seq: u16,
 
-    /// What trains in finetune: head, top:N, layers, all, lora:R
+    /// Mean of each text's tokens, in place of all hidden states of encode and ragged
+    #[arg(long)]
+    pooled: bool,
+
+    /// What trains in finetune and pretrain: head, top:N, layers, all, lora:R
     #[arg(long, value_name = "WHAT", default_value = "top:2", value_parser = parse_trains)]
     trainable: Trains,
-
-    /// Precision of the arithmetic: f32
-    #[arg(long, value_name = "NAME", default_value = "f32")]
-    precision: String,
 
     /// How long to repeat
     #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
@@ -73,6 +73,8 @@ enum Workload {
     Pll,
     /// Training steps of a classifier on random tokens: forward, backward, clipping, AdamW; nothing is cached
     Finetune,
+    /// The same of a masked language model, 15 % of the tokens masked
+    Pretrain,
 }
 
 impl Bench {
@@ -81,23 +83,21 @@ impl Bench {
             return Err(Stop::usage(format!("--seconds {}: expected a number from 0 on", self.seconds)));
         }
         let texts = match (self.workload, &self.file) {
-            (Workload::Encode | Workload::Finetune, None) => Vec::new(),
-            (Workload::Encode | Workload::Finetune, Some(_)) => {
+            (Workload::Encode | Workload::Finetune | Workload::Pretrain, None) => Vec::new(),
+            (Workload::Encode | Workload::Finetune | Workload::Pretrain, Some(_)) => {
                 return Err(Stop::usage("--file goes with --workload ragged or pll"));
             }
             (_, None) => return Err(Stop::usage("--workload ragged and pll need --file, texts one a line")),
             (Workload::Ragged, Some(file)) => read(file, 320)?,
             (Workload::Pll, Some(file)) => read(file, 16)?,
         };
-        if self.precision != "f32" {
-            return Err(Error::unsupported(format!("precision {}: only f32 is implemented", self.precision)).into());
-        }
         let model = self.model.open()?;
         let measured = match self.workload {
             Workload::Encode => self.encode(&model)?,
             Workload::Ragged => self.ragged(&model, &texts)?,
             Workload::Pll => self.pll(&model, &texts)?,
             Workload::Finetune => self.finetune(&model)?,
+            Workload::Pretrain => self.pretrain(&model)?,
         };
         let mut out = Output::new(&indicatif::ProgressBar::hidden());
         out.json(&measured);
@@ -110,7 +110,7 @@ impl Bench {
         let rows = random(batch, seq, info.vocabulary);
         let inputs: Vec<Input<'_>> = rows.iter().map(|ids| Input::Tokens { ids, types: &[] }).collect();
         let encoded = model.encode(&inputs, Task::HiddenStates, &TextOptions::default())?;
-        let timed = self.time(|| hidden(model, &encoded, info.layers))?;
+        let timed = self.time(|| self.answer(model, &encoded, info.layers))?;
         let mut result = self.result(&info, format!("encode-b{batch}-s{seq}"), &timed);
         result.insert("batch".to_owned(), json!(batch));
         result.insert("seq".to_owned(), json!(seq));
@@ -124,7 +124,7 @@ impl Bench {
         let info = model.info();
         let batches: Vec<Encoded> =
             texts.chunks(batch).map(|texts| encode(model, texts, Task::HiddenStates)).collect::<Result<_>>()?;
-        let timed = self.time(|| batches.iter().try_for_each(|batch| hidden(model, batch, info.layers)))?;
+        let timed = self.time(|| batches.iter().try_for_each(|batch| self.answer(model, batch, info.layers)))?;
         let mut result = self.result(&info, "ragged".to_owned(), &timed);
         result.insert("batch".to_owned(), json!(batch));
         result.insert("texts".to_owned(), json!(texts.len()));
@@ -153,14 +153,34 @@ impl Bench {
             let target = Target::Label(["no", "yes"][index % 2].to_owned());
             examples.push(Example { input: ExampleInput::Tokens(Tokens { ids, types }), target })?;
         }
-        let mut options = TrainOptions { learning_rate: 2e-5, ..TrainOptions::default() };
+        self.steps(model, &examples, Objective::Classify, "finetune")
+    }
+
+    fn pretrain(&self, model: &Model) -> Result<Value> {
+        let (batch, seq) = (usize::from(self.batch.unwrap_or(16)), usize::from(self.seq));
+        let mut examples = Dataset::new();
+        for ids in random(batch, seq, model.info().vocabulary) {
+            // every seventh place: 15 % of them
+            let labels =
+                ids.iter().enumerate().map(|(place, &id)| if place % 7 == 3 { id as i32 } else { -100 }).collect();
+            let types = vec![0; ids.len()];
+            examples
+                .push(Example { input: ExampleInput::Tokens(Tokens { ids, types }), target: Target::Ids(labels) })?;
+        }
+        self.steps(model, &examples, Objective::MaskedLm, "pretrain")
+    }
+
+    /// Training steps on one batch.
+    fn steps(&self, model: &Model, examples: &Dataset, objective: Objective, name: &str) -> Result<Value> {
+        let (batch, seq) = (examples.len(), usize::from(self.seq));
+        let mut options = TrainOptions { objective, learning_rate: 2e-5, ..TrainOptions::default() };
         self.trainable.set(&mut options);
-        let mut trainer = Trainer::new(model, &options, Some(&examples))?;
+        let mut trainer = Trainer::new(model, &options, Some(examples))?;
         let timed = self.time(|| {
-            trainer.accumulate(&examples, None)?;
+            trainer.accumulate(examples, None)?;
             trainer.apply(None).map(drop)
         })?;
-        let mut result = self.result(&info, format!("finetune-b{batch}-s{seq}"), &timed);
+        let mut result = self.result(&model.info(), format!("{name}-b{batch}-s{seq}"), &timed);
         result.insert("trainable".to_owned(), json!(self.trainable.to_string()));
         result.insert("batch".to_owned(), json!(batch));
         result.insert("seq".to_owned(), json!(seq));
@@ -169,10 +189,18 @@ impl Bench {
         Ok(Value::Object(result))
     }
 
+    /// What encode and ragged ask for.
+    fn answer(&self, model: &Model, encoded: &Encoded, layer: usize) -> Result<()> {
+        match self.pooled {
+            true => model.embed(encoded, &EmbedOptions::default(), Run::default()).map(drop),
+            false => model.hidden_states(encoded, &[layer], Run::default()).map(drop),
+        }
+    }
+
     fn result(&self, info: &Info, workload: String, timed: &Timed) -> Map<String, Value> {
         let pairs = [
             ("workload", json!(workload)),
-            ("precision", json!(self.precision)),
+            ("precision", json!(info.device.precision.to_string())),
             ("threads", json!(info.threads)),
             ("median_ms", json!(rounded(timed.median_s * 1e3, 2))),
             ("runs", json!(timed.runs)),
@@ -200,10 +228,6 @@ impl Bench {
 struct Timed {
     median_s: f64,
     runs: usize,
-}
-
-fn hidden(model: &Model, encoded: &Encoded, layer: usize) -> Result<()> {
-    model.hidden_states(encoded, &[layer], Run::default()).map(drop)
 }
 
 fn encode(model: &Model, texts: &[String], task: Task) -> Result<Encoded> {

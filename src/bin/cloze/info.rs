@@ -19,8 +19,10 @@ Example:
 
 JSON: architecture, layers, hidden, heads, vocab, parameters, dtype, heads_present, unused, missing,
   and intermediate, words, token_types, max_tokens, max_positions, embedding, labels, tasks,
-  text_unavailable, threads, isa, files: [{name, bytes}], used, ignored, direction
-  unused, ignored and used name tensors; missing says why heads that the folder promises are not there")]
+  text_unavailable, threads, isa, files: [{name, bytes}], used, ignored, direction,
+  device, device_name, device_note, precision
+  unused, ignored and used name tensors; missing says why heads that the folder promises are not there;
+  device_note why --device auto found no CUDA device")]
 pub struct Info {
     #[command(flatten)]
     model: ModelArgs,
@@ -106,7 +108,11 @@ fn shape(info: &engine::Info, report: &Report, out: &mut Output) {
     if let Some(why) = &info.text_unavailable {
         field(out, "text", &format!("token ids only: {}", one_line(why)));
     }
-    field(out, "runs on", &format!("{}, {}", plural(info.threads, "thread"), info.isa));
+    let threads = plural(info.threads, "thread");
+    field(out, "runs on", &format!("{}, {}, {}, {threads}", info.device.id, info.device.name, info.device.precision));
+    if let Some(note) = &info.device_note {
+        field(out, "", &format!("not on CUDA: {}", one_line(note)));
+    }
     let files: Vec<&str> = report.files.iter().map(|file| file.name.as_str()).collect();
     let more = if files.len() > 1 { format!(" and {} more", files.len() - 1) } else { String::new() };
     let first = files.first().copied().unwrap_or_default();

@@ -6,6 +6,7 @@
 mod bench;
 mod classify;
 mod convert;
+mod devices;
 mod embed;
 mod eval;
 mod examples;
@@ -72,6 +73,7 @@ enum Verb {
     Pretrain(Box<pretrain::Pretrain>),
     Eval(eval::Eval),
     Convert(convert::Convert),
+    Devices(devices::Devices),
     Bench(bench::Bench),
 }
 
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
         Verb::Pretrain(verb) => verb.run(),
         Verb::Eval(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
+        Verb::Devices(verb) => verb.run(),
         Verb::Bench(verb) => verb.run(),
     };
     match result {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cloze::engine::{Model, OpenOptions};
+use cloze::engine::{DeviceChoice, Model, OpenOptions, Precision};
 
 use crate::stop::Stop;
 
@@ -18,9 +18,31 @@ pub struct ModelArgs {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
 
+    #[command(flatten)]
+    runs: RunsOn,
+}
+
+/// What a model runs on.
+#[derive(Args, Clone, Default)]
+pub struct RunsOn {
     /// Worker threads [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+
+    /// Device: cpu, cuda (the first), cuda:N, or auto: CUDA where it can be used, else the CPU
+    #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+
+    /// Type of hidden states: f32; with CUDA also bf16, and f16, which does not train [default: bf16 with CUDA, else f32]
+    #[arg(long, value_name = "TYPE", default_value = "auto", hide_default_value = true)]
+    precision: Precision,
+}
+
+impl RunsOn {
+    pub fn options(&self) -> OpenOptions {
+        let (device, precision) = (self.device, self.precision);
+        OpenOptions { threads: self.threads.map_or(0, usize::from), device, precision }
+    }
 }
 
 impl ModelArgs {
@@ -34,14 +56,12 @@ impl ModelArgs {
         })
     }
 
-    /// Worker threads, if given.
-    pub fn threads(&self) -> Option<u16> {
-        self.threads
+    pub fn runs_on(&self) -> &RunsOn {
+        &self.runs
     }
 
     pub fn open(&self) -> Result<Model, Stop> {
-        let options = OpenOptions { threads: self.threads.map_or(0, usize::from) };
-        Ok(Model::open(&self.folder()?, &options)?)
+        Ok(Model::open(&self.folder()?, &self.runs.options())?)
     }
 }
 

@@ -9,17 +9,21 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{TrainOptions, Trainer};
+use super::TrainOptions;
+use super::training::Training;
 use crate::bert::Scope;
 use crate::bert::peft::{LoraConfig, StoredAdapter};
-use crate::device::{Cpu, Tensor};
+use crate::device::Tensor;
 use crate::dtype::DType;
-use crate::engine::Model;
-use crate::engine::save::{stored_shape, values};
+use crate::engine::Inner;
+use crate::engine::device::Place;
+use crate::engine::save::{f32_output, stored_shape};
 use crate::error::{Error, Result, Status};
+use crate::ops::Ops;
 use crate::ops::adam_w::Moments;
 use crate::train::fit::{Course, Every, Position, Record};
 use crate::train::learner::Learner;
@@ -45,16 +49,16 @@ pub struct Kept {
 
 impl Kept {
     /// The parameters of `learner` after `step` steps.
-    pub fn of(learner: &Learner<Cpu>, step: u64) -> Result<Self> {
+    pub fn of<D: Ops>(device: &D, learner: &Learner<D>, step: u64) -> Result<Self> {
         let named = learner.bert().tensors(learner.scope())?;
-        Self::store(step, named.iter().map(|(_, tensor)| values(tensor)))
+        Self::store(step, named.iter().map(|(_, tensor)| tensor.host(device)))
     }
 
-    fn store<'a>(step: u64, tensors: impl Iterator<Item = &'a [f32]>) -> Result<Self> {
+    fn store<'a>(step: u64, tensors: impl Iterator<Item = Result<Cow<'a, [f32]>>>) -> Result<Self> {
         let file = tempfile::tempfile().map_err(scratch)?;
         let mut out = BufWriter::new(file);
         for tensor in tensors {
-            out.write_all(&f32_bytes(tensor)).map_err(scratch)?;
+            out.write_all(&f32_bytes(&tensor?)).map_err(scratch)?;
         }
         let file = out.into_inner().map_err(|e| scratch(e.into_error()))?;
         Ok(Self { file, step })
@@ -66,12 +70,10 @@ impl Kept {
     }
 
     /// Puts them in place.
-    pub fn put(&mut self, learner: &mut Learner<Cpu>) -> Result<()> {
+    pub fn put<D: Ops>(&mut self, device: &D, learner: &mut Learner<D>) -> Result<()> {
         self.file.seek(SeekFrom::Start(0)).map_err(scratch)?;
         for (tensor, _) in learner.pairs_mut()? {
-            let count = tensor.rows() * tensor.cols();
-            let values = self.next(count)?;
-            tensor.buffer_mut().as_mut_slice()?[..count].copy_from_slice(&values);
+            tensor.set(device, &self.next(tensor.rows() * tensor.cols())?)?;
         }
         Ok(())
     }
@@ -88,9 +90,9 @@ fn scratch(error: std::io::Error) -> Error {
 }
 
 /// Writes the checkpoints of one training.
-pub struct Writer {
+pub struct Writer<D: Place> {
     folder: Option<PathBuf>,
-    model: Model,
+    model: Arc<Inner<D>>,
     scope: Scope,
     lora: Option<LoraConfig>,
     options: TrainOptions,
@@ -99,15 +101,15 @@ pub struct Writer {
     metric: String,
 }
 
-impl Trainer {
+impl<D: Place> Training<D> {
     /// Whatever writes this training's checkpoints. What killed runs left half removed is removed.
-    pub(super) fn writer(&self, course: &Course, total: u64) -> Result<Writer> {
+    pub(super) fn writer(&self, course: &Course, total: u64) -> Result<Writer<D>> {
         if let Some(root) = self.options.checkpoints.as_ref().filter(|root| root.is_dir()) {
             sweep(root, PREFIX)?;
         }
         Ok(Writer {
             folder: self.options.checkpoints.clone(),
-            model: self.model.clone(),
+            model: Arc::clone(&self.model),
             scope: self.learner.scope().clone(),
             lora: self.lora.clone(),
             options: self.options.clone(),
@@ -124,11 +126,6 @@ impl Trainer {
         fingerprint
     }
 
-    /// Goes on from a checkpoint, or from the newest in a folder of checkpoints: the next [`Trainer::fit`] with the same
-    /// examples ends with the same parameters, bit by bit, as one that was never interrupted.
-    ///
-    /// Fails with `Missing` when there is no checkpoint, `InvalidArgument` when it belongs to other options, naming the
-    /// first that differs, and `InvalidFile` when it does not fit what trains.
     pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
         let folder = find(checkpoint)?;
         let named = |error: Error| error.within(folder.display());
@@ -147,36 +144,32 @@ impl Trainer {
             let named = self.learner.bert().tensors(self.learner.scope())?;
             named.into_iter().map(|(name, tensor)| (name, tensor.rows(), tensor.cols())).collect()
         };
-        let device = self.model.inner.device.clone();
+        let device = self.model.device.clone();
         let tensor = |prefix: &str, (name, rows, cols): &(String, usize, usize)| {
             let values = get(&moments, &format!("{prefix}.{name}"), rows * cols)?;
             Tensor::from_host(&device, values, *rows, *cols)
         };
         let moment = |shape| Ok(Moments { mean: tensor("exp_avg", shape)?, square: tensor("exp_avg_sq", shape)? });
-        let restored: Vec<Moments<Cpu>> = shapes.iter().map(moment).collect::<Result<_>>().map_err(named)?;
+        let restored: Vec<Moments<D>> = shapes.iter().map(moment).collect::<Result<_>>().map_err(named)?;
         for (name, rows, cols) in &shapes {
             get(&parameters, name, rows * cols).map_err(named)?;
         }
         let best = match (position.best_step, folder.join(BEST).exists()) {
             (Some(step), true) => {
                 let best = tensors(&Weights::open_file(&folder.join(BEST))?)?;
-                let in_order: Vec<&[f32]> = shapes
-                    .iter()
-                    .map(|(name, rows, cols)| get(&best, name, rows * cols))
-                    .collect::<Result<_>>()
-                    .map_err(named)?;
-                Some(Kept::store(step, in_order.into_iter())?)
+                let in_order = shapes.iter().map(|(name, rows, cols)| get(&best, name, rows * cols).map(Cow::Borrowed));
+                Some(Kept::store(step, in_order).map_err(named)?)
             }
             _ => None,
         };
 
         for ((tensor, _), (name, rows, cols)) in self.learner.pairs_mut()?.into_iter().zip(&shapes) {
-            tensor.buffer_mut().as_mut_slice()?[..rows * cols].copy_from_slice(get(&parameters, name, rows * cols)?);
+            tensor.set(&device, get(&parameters, name, rows * cols)?)?;
         }
         self.optimizer.restore(restored, count)?;
         self.learner.clear_gradients(&device)?;
         self.best = match best {
-            None if position.best_step == Some(position.step) => Some(Kept::of(&self.learner, position.step)?),
+            None if position.best_step == Some(position.step) => Some(Kept::of(&device, &self.learner, position.step)?),
             best => best,
         };
         (self.position, self.accumulated, self.rows) = (position, 0, 0);
@@ -184,12 +177,12 @@ impl Trainer {
     }
 }
 
-impl Writer {
+impl<D: Place> Writer<D> {
     /// Writes the checkpoint of this moment and removes old ones. Returns its folder.
     pub fn checkpoint(
         &self,
-        learner: &Learner<Cpu>,
-        optimizer: &Optimizer<Cpu>,
+        learner: &Learner<D>,
+        optimizer: &Optimizer<D>,
         position: &Position,
         best: Option<&mut Kept>,
     ) -> Result<PathBuf> {
@@ -199,7 +192,7 @@ impl Writer {
         fs::create_dir_all(root).map_err(|e| Error::io(root, &e))?;
         let target = root.join(format!("{PREFIX}{}", position.step));
         let new = NewFolder::begin(&target)?;
-        let inner = self.model.inner.with(learner.bert().share(), self.model.inner.changed.with(&self.scope));
+        let inner = self.model.with(learner.bert().share(), self.model.changed.with(&self.scope));
         match &self.lora {
             Some(config) => inner.write_adapter(new.path(), config, &self.scope)?,
             None => inner.write(new.path(), None)?,
@@ -215,24 +208,19 @@ impl Writer {
         Ok(target)
     }
 
-    fn write_moments(&self, path: &Path, learner: &Learner<Cpu>, optimizer: &Optimizer<Cpu>) -> Result<()> {
+    fn write_moments(&self, path: &Path, learner: &Learner<D>, optimizer: &Optimizer<D>) -> Result<()> {
         let named = learner.bert().tensors(&self.scope)?;
         let mut outputs = Vec::with_capacity(2 * named.len());
-        for ((name, tensor), moments) in named.iter().zip(optimizer.moments()) {
+        for ((name, _), moments) in named.iter().zip(optimizer.moments()) {
             for (prefix, moment) in [("exp_avg", &moments.mean), ("exp_avg_sq", &moments.square)] {
-                outputs.push(Output {
-                    key: format!("{prefix}.{name}"),
-                    dtype: DType::F32,
-                    shape: stored_shape(name, tensor),
-                    bytes: f32_bytes(values(moment)),
-                });
+                outputs.push(f32_output(&self.model.device, format!("{prefix}.{name}"), moment)?);
             }
         }
         let step = optimizer.count().to_string();
         save::write(path, &outputs, &[("format", "pt"), ("step", &step)])
     }
 
-    fn state(&self, position: &Position, optimizer: &Optimizer<Cpu>) -> TrainerState {
+    fn state(&self, position: &Position, optimizer: &Optimizer<D>) -> TrainerState {
         let steps = |every: Every| match every {
             Every::Steps(steps) => steps,
             Every::Epoch | Every::Never => 0,
@@ -291,7 +279,7 @@ impl Writer {
     }
 }
 
-fn write_best(path: &Path, learner: &Learner<Cpu>, best: &mut Kept) -> Result<()> {
+fn write_best<D: Ops>(path: &Path, learner: &Learner<D>, best: &mut Kept) -> Result<()> {
     best.file.seek(SeekFrom::Start(0)).map_err(scratch)?;
     let named = learner.bert().tensors(learner.scope())?;
     let mut outputs = Vec::with_capacity(named.len());

@@ -1,14 +1,15 @@
 //! From options to the course of a training.
 
-use super::Trainer;
+use super::training::Training;
 use crate::bert::Noise;
+use crate::engine::device::Place;
 use crate::error::{Error, Result};
 use crate::train::batches::{Order, Plan};
 use crate::train::feed::Feed;
 use crate::train::fit::{Course, Every, Rates, total_steps};
 use crate::train::stopping::{Better, Stopping};
 
-impl Trainer {
+impl<D: Place> Training<D> {
     /// How examples that are all there become batches.
     pub(super) fn plan(&self) -> Result<Plan> {
         let options = &self.options;

@@ -1,9 +1,11 @@
 //! The whole of a training in one call.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Trainer;
 use super::checkpoint::Kept;
+use super::training::Training;
+use crate::engine::device::Place;
 use crate::engine::{Cancel, evaluate};
 use crate::error::{Error, Result, Status};
 use crate::train::encode::Item;
@@ -62,16 +64,7 @@ pub struct Fitted {
     pub stopped_early: bool,
 }
 
-impl Trainer {
-    /// Trains on `train` from where the trainer is to the end of the options' course, and ends with the best parameters
-    /// where `dev` was evaluated and the options keep them.
-    ///
-    /// The same options, examples and seed give the same parameters, bit by bit, on any number of threads.
-    ///
-    /// Fails with `InvalidInput` when an example does not fit (a label that is not known, naming it and its line),
-    /// `InvalidArgument` on no examples, `NotFinite` when the loss or a gradient is no finite number, `Cancelled` when the
-    /// caller stopped it, and `Io` when a checkpoint cannot be written. Parameters are then those of the last whole step,
-    /// and earlier checkpoints are still there.
+impl<D: Place> Training<D> {
     pub fn fit(&mut self, train: &Dataset, dev: Option<&Dataset>, run: FitRun<'_>) -> Result<Fitted> {
         let train_items = self.encode(train)?;
         let dev_items =
@@ -100,11 +93,11 @@ impl Trainer {
         if self.accumulated > 0 {
             return Err(Error::argument("gradients are accumulated: apply them before fitting"));
         }
-        let steady = self.model.inner.device.clone();
+        let steady = self.model.device.clone();
         let device = steady.cancelled_by(run.cancel);
         let course = self.course(train)?;
         let labels = self.labels.clone();
-        let model = self.model.clone();
+        let model = Arc::clone(&self.model);
         let encoding = evaluate::Encoding::new(&model, self.options.objective, &labels, self.options.max_tokens)?;
         let judge = evaluate::judge(self.options.objective, judged, &labels, encoding.borrow());
         let mut observe = run.observe;
@@ -130,7 +123,7 @@ impl Trainer {
                 Moment::Step { record, total, size, seconds } => tell(FitEvent::Step { record, total, size, seconds }),
                 Moment::Evaluation { record, seconds } => tell(FitEvent::Evaluation { record, seconds }),
                 Moment::Best if keeps => {
-                    best = Some(Kept::of(learner, position.step)?);
+                    best = Some(Kept::of(&steady, learner, position.step)?);
                     Ok(())
                 }
                 Moment::Best => Ok(()),
@@ -141,7 +134,7 @@ impl Trainer {
             },
         );
         self.best = best;
-        outcome.map_err(|error| self.model.explain(error))?;
+        outcome.map_err(|error| self.model.shared.explain(error))?;
         self.finish()
     }
 
@@ -150,7 +143,7 @@ impl Trainer {
         if let (Some(kept), true) = (&mut self.best, self.options.keep_best)
             && kept.step() != self.position.step
         {
-            kept.put(&mut self.learner)?;
+            kept.put(&self.model.device, &mut self.learner)?;
         }
         let best = self.position.best_step.zip(self.position.seen.best);
         let step = match (&best, self.options.keep_best) {

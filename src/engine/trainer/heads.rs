@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::TrainOptions;
 use crate::bert::{Bert, Config, HeadPart, Scope, init, pooler_module};
-use crate::device::Cpu;
-use crate::engine::Model;
+use crate::engine::Inner;
+use crate::engine::device::Place;
 use crate::error::{Error, Result, Status};
 use crate::train::objective::Objective;
 
@@ -13,16 +13,16 @@ use crate::train::objective::Objective;
 ///
 /// Classifiers, taggers and span heads are new wherever the folder's do not fit. Those of pretraining are new only where
 /// `fresh_head` asks for it: else `Missing` names the tensor that is not there.
-pub fn give(
-    model: &Model,
+pub fn give<D: Place>(
+    model: &Inner<D>,
     options: &TrainOptions,
     config: &Config,
     labels: &[String],
-    bert: &mut Bert<Cpu>,
+    bert: &mut Bert<D>,
     scope: &mut Scope,
 ) -> Result<Vec<String>> {
     let mut fresh = Vec::new();
-    let heads = model.inner.bert.heads();
+    let heads = model.bert.heads();
     let language = options.objective.has_words() || options.objective == Objective::NextSentence;
     // of two heads, one that is there goes on learning where the other is missing
     let is_half = options.objective == Objective::Pretraining
@@ -31,12 +31,12 @@ pub fn give(
     if options.objective.has_words() {
         give_words(model, options, anew, bert, &mut fresh)?;
     }
-    if options.objective.is_pooled() && model.inner.bert.heads().pooler.is_err() {
-        if let (true, false, Err(missing)) = (language, options.fresh_head, &model.inner.bert.heads().pooler) {
+    if options.objective.is_pooled() && model.bert.heads().pooler.is_err() {
+        if let (true, false, Err(missing)) = (language, options.fresh_head, &model.bert.heads().pooler) {
             return Err(ask(missing));
         }
         let (hidden, std, module) = (config.hidden, config.initializer_range, pooler_module(config.architecture));
-        let pooler = init::dense(&model.inner.device, hidden, hidden, std, options.seed, module)?;
+        let pooler = init::dense(&model.device, hidden, hidden, std, options.seed, module)?;
         bert.set_pooler(Arc::new(pooler));
         scope.pooler = true;
         fresh.extend(of_dense(module));
@@ -46,34 +46,33 @@ pub fn give(
 }
 
 /// The masked-LM head; its decoder stays the word embeddings where that is so.
-fn give_words(
-    model: &Model,
+fn give_words<D: Place>(
+    model: &Inner<D>,
     options: &TrainOptions,
     anew: bool,
-    bert: &mut Bert<Cpu>,
+    bert: &mut Bert<D>,
     fresh: &mut Vec<String>,
 ) -> Result<()> {
-    match &model.inner.bert.heads().masked_lm {
+    match &model.bert.heads().masked_lm {
         Ok(_) if !anew => Ok(()),
         Err(missing) if !options.fresh_head => Err(ask(missing)),
         _ => {
-            fresh.extend(bert.make_masked_lm(&model.inner.device, options.seed)?);
+            fresh.extend(bert.make_masked_lm(&model.device, options.seed)?);
             Ok(())
         }
     }
 }
 
 /// A head that is one dense layer.
-fn give_dense(
-    model: &Model,
+fn give_dense<D: Place>(
+    model: &Inner<D>,
     options: &TrainOptions,
     anew: bool,
     config: &Config,
     labels: &[String],
-    bert: &mut Bert<Cpu>,
+    bert: &mut Bert<D>,
     fresh: &mut Vec<String>,
 ) -> Result<()> {
-    let inner = &model.inner;
     let Some(part) = options.objective.dense_head() else { return Ok(()) };
     let outputs = match part {
         HeadPart::Span | HeadPart::NextSentence => 2,
@@ -81,7 +80,7 @@ fn give_dense(
     };
     if !options.head.is_empty()
         && !anew
-        && let Some(head) = inner.heads.iter().find(|head| head.name == options.head)
+        && let Some(head) = model.heads.iter().find(|head| head.name == options.head)
         && head.part == part
         && head.labels == labels
     {
@@ -91,12 +90,12 @@ fn give_dense(
         }
         return Ok(());
     }
-    let own = inner.bert.heads().dense(part);
+    let own = model.bert.heads().dense(part);
     if let (HeadPart::NextSentence, false, Err(missing)) = (part, options.fresh_head, &own) {
         return Err(ask(missing));
     }
     let fits = own.is_ok_and(|dense| dense.weight.shape().0 == outputs)
-        && (matches!(part, HeadPart::Span | HeadPart::NextSentence) || inner.bert.config().labels == labels);
+        && (matches!(part, HeadPart::Span | HeadPart::NextSentence) || model.bert.config().labels == labels);
     if fits && !anew && options.head.is_empty() {
         bert.set_config(config.clone());
         return Ok(());
@@ -107,7 +106,7 @@ fn give_dense(
         HeadPart::Span => "qa_outputs",
         _ => "classifier",
     };
-    let dense = init::dense(&inner.device, hidden, outputs, std, options.seed, module)?;
+    let dense = init::dense(&model.device, hidden, outputs, std, options.seed, module)?;
     bert.set_head(part, Arc::new(dense), config.clone());
     fresh.extend(of_dense(module));
     Ok(())

@@ -8,54 +8,41 @@ mod heads;
 mod options;
 mod pretraining;
 mod solving;
+mod training;
 
 pub use fitting::{FitEvent, FitRun, Fitted};
 pub use options::{LoraOptions, TrainOptions, Trainable};
 pub use solving::Solved;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use super::heads::NamedHead;
-use super::{Cancel, Model, Run, adapters, evaluate};
-use crate::bert::HeadPart;
-use crate::bert::peft::LoraConfig;
-use crate::device::Cpu;
-use crate::error::{Error, Result};
-use crate::train::encode::Item;
+use super::device::{On, Place, Placeable, on};
+use super::{Cancel, Model, Run};
+use crate::error::Result;
+use crate::train::closed_form::ClosedForm;
+use crate::train::corpus::Corpus;
 use crate::train::examples::Dataset;
-use crate::train::fit::{Examples, Position};
-use crate::train::labels::Labels;
-use crate::train::learner::{Frozen, Learner};
-use crate::train::memory::{self, Load, Need};
+use crate::train::fit::Position;
+use crate::train::memory::Need;
 use crate::train::metrics::Metrics;
-use crate::train::objective::{Objective, Weighing};
-use crate::train::optimizer;
-use crate::train::prefix::{CacheLimits, PrefixCache};
-use crate::train::update::{Optimizer, Settings};
+use training::Training;
 
 /// A training: a model whose parts learn, and everything that takes.
 ///
 /// The model it began from is not changed and may go on answering.
-pub struct Trainer {
-    model: Model,
-    options: TrainOptions,
-    labels: Vec<String>,
-    /// Canonical names of what began at random.
-    fresh: Vec<String>,
-    learner: Learner<Cpu>,
-    optimizer: Optimizer<Cpu>,
-    position: Position,
-    /// Of low-rank pairs.
-    lora: Option<LoraConfig>,
-    /// Batches accumulated since the last step.
-    accumulated: u32,
-    /// Token rows in them.
-    rows: usize,
-    /// Numbers that train.
-    parameters: u64,
-    /// The best parameters so far, where they are kept.
-    best: Option<checkpoint::Kept>,
+pub struct Trainer(On<Trainers>);
+
+/// Trainings, by their device.
+struct Trainers;
+
+impl Placeable for Trainers {
+    type On<D: Place> = Box<Training<D>>;
+}
+
+impl<D: Place> From<Training<D>> for Trainer {
+    fn from(training: Training<D>) -> Self {
+        Self(D::place(Box::new(training)))
+    }
 }
 
 impl Trainer {
@@ -63,87 +50,30 @@ impl Trainer {
     ///
     /// Fails with `InvalidArgument` when options contradict each other, `Missing` when the model lacks the head that the
     /// objective needs and cannot be given a new one, `Unsupported` when it is to learn masked words and is causal, or next
-    /// words and is not, and `OutOfMemory`, naming the bytes it would take, when the memory
+    /// words and is not, or its hidden states are f16, and `OutOfMemory`, naming the bytes it would take, when the memory
     /// budget is too small for what trains.
     pub fn new(model: &Model, options: &TrainOptions, labels_from: Option<&Dataset>) -> Result<Self> {
-        options.check()?;
-        let inner = &model.inner;
-        evaluate::check_direction(inner.bert.config(), options.objective)?;
-        if inner.bert.encoder().adapter().is_some() {
-            return Err(Error::unsupported(
-                "training of a model that has low-rank pairs: save it, which merges them, and open that",
-            ));
-        }
-        let labels = labels(model, options, labels_from)?;
-        let mut config = inner.bert.config().clone();
-        if matches!(options.objective.dense_head(), Some(HeadPart::Sequence | HeadPart::Token)) {
-            config.labels.clone_from(&labels);
-            config.problem = options.problem();
-        }
-        check_weights(options, &labels)?;
-        let mut bert = inner.bert.share();
-        let mut scope = options.scope(&config, inner.bert.encoder().schedule())?;
-        let fresh = heads::give(model, options, &config, &labels, &mut bert, &mut scope)?;
-        let lora = match options.trainable {
-            Trainable::Lora => {
-                let config = adapters::lora_config(&options.lora, inner.source.name(), &scope.heads, scope.pooler);
-                let prefix = model.task_prefix();
-                let pairs = adapters::fresh(&inner.device, &bert, &config, prefix, options.seed)?;
-                bert.set_adapter(Some(Arc::new(pairs)));
-                Some(config)
-            }
-            _ => None,
-        };
-        let parameters = bert.numbers(&scope)?;
-        let load = Load { parameters, lowest: 0, objective: options.objective, longest: 1, batch: 1 };
-        memory::plan(bert.config(), &load, options.memory)?;
-        // until examples have been seen: as the longest that there may be would have it
-        let longest = inner.max_tokens;
-        let load = Load { longest, batch: longest.saturating_mul(options.batch_size), ..load };
-        let passes = memory::plan(bert.config(), &load, 0)?.passes;
-        let frozen = if options.frozen_dropout { Frozen::Noisy } else { Frozen::Cached };
-        let weighing = Weighing { smoothing: options.label_smoothing, classes: options.class_weights.clone() };
-        let learner = Learner::new(&inner.device, bert, scope, options.objective, weighing, passes, frozen)?;
-        let optimizer = Optimizer::new(&inner.device, &learner, settings(options), |name| {
-            optimizer::layer_factor(name, config.layers, f64::from(options.layer_decay)) as f32
-        })?;
-        Ok(Self {
-            model: model.clone(),
-            options: options.clone(),
-            labels,
-            fresh,
-            learner,
-            optimizer,
-            position: Position::default(),
-            lora,
-            accumulated: 0,
-            rows: 0,
-            parameters,
-            best: None,
-        })
+        on!(&model.0, |inner| Training::new(inner, options, labels_from).map(Self::from))
     }
 
     /// Labels by their numbers; none for objectives without.
     pub fn labels(&self) -> &[String] {
-        &self.labels
+        on!(&self.0, |training| &training.labels)
     }
 
     /// Canonical names of the tensors of heads and pooler that began at random.
     pub fn fresh(&self) -> &[String] {
-        &self.fresh
+        on!(&self.0, |training| &training.fresh)
     }
 
     /// Name of the metric that decides which parameters are best: the options', or the task's own.
     pub fn metric(&self) -> &str {
-        match self.options.metric.as_str() {
-            "" => evaluate::metric(self.options.objective, &self.labels),
-            name => name,
-        }
+        on!(&self.0, |training| training.metric())
     }
 
     /// Where training is, with the history of losses and metrics.
     pub fn position(&self) -> &Position {
-        &self.position
+        on!(&self.0, |training| &training.position)
     }
 
     /// Adds the gradients of the mean loss over `batch`, as one batch, and returns that loss. Dropout is that of the step
@@ -151,29 +81,7 @@ impl Trainer {
     ///
     /// Fails as [`Trainer::fit`] does; the gradients accumulated since the last step are then gone, parameters as before.
     pub fn accumulate(&mut self, batch: &Dataset, cancel: Option<&Cancel>) -> Result<f64> {
-        let steady = self.model.inner.device.clone();
-        let device = steady.cancelled_by(cancel);
-        let items = self.encode(batch)?;
-        if items.is_empty() {
-            return Err(Error::argument("no examples to learn from"));
-        }
-        self.fit_memory(&[&items], items.len())?;
-        let noise = self.noise(self.position.step, self.rows);
-        let list: Vec<&Item> = items.iter().collect();
-        let numbers: Vec<usize> = (0..list.len()).collect();
-        let mut cache = PrefixCache::new(list.len(), CacheLimits { memory: 0, file: 0 });
-        match self.learner.accumulate(&device, &list, &numbers, &mut cache, Some(&noise)) {
-            Ok(losses) => {
-                self.accumulated += 1;
-                self.rows += items.iter().map(|item| item.tokens.ids.len()).sum::<usize>();
-                Ok(losses.loss)
-            }
-            Err(error) => {
-                (self.accumulated, self.rows) = (0, 0);
-                self.learner.clear_gradients(&steady)?;
-                Err(error)
-            }
-        }
+        on!(&mut self.0, |training| training.accumulate(batch, cancel))
     }
 
     /// Makes an optimizer step of the gradients accumulated, at `learning_rate` or else the options' own, and clears them.
@@ -182,71 +90,18 @@ impl Trainer {
     /// Fails with `InvalidArgument` when nothing has been accumulated, and `NotFinite` when gradients are no finite
     /// numbers: parameters are then as before.
     pub fn apply(&mut self, learning_rate: Option<f32>) -> Result<f64> {
-        if self.accumulated == 0 {
-            return Err(Error::argument("no gradients: accumulate at least one batch before each step"));
-        }
-        let device = self.model.inner.device.clone();
-        let rate = learning_rate.unwrap_or(self.options.learning_rate);
-        if !(rate.is_finite() && rate >= 0.0) {
-            return Err(Error::argument(format!("learning rate {rate}, expected a number of at least 0")));
-        }
-        let accumulated = std::mem::take(&mut self.accumulated);
-        self.rows = 0;
-        let norm = self.optimizer.apply(&device, &mut self.learner, rate, accumulated)?;
-        self.position.step += 1;
-        Ok(norm)
+        on!(&mut self.0, |training| training.apply(learning_rate))
     }
 
     /// Metrics of the parameters as they are now.
     pub fn evaluate(&mut self, data: &Dataset, run: Run<'_>) -> Result<Metrics> {
-        let device = self.model.inner.device.cancelled_by(run.cancel);
-        let items = self.encode(data)?;
-        self.fit_memory(&[&items], self.options.batch_size)?;
-        let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
-        let settings = self.encoding()?;
-        let judge = evaluate::judge(self.options.objective, data, &self.labels, settings.borrow());
-        crate::train::fit::measure(&device, &self.learner, &mut Examples { items: &items, cache: &mut cache }, &judge)
+        on!(&mut self.0, |training| training.evaluate(data, run))
     }
 
     /// The model as it is now, as a new one that shares all parameters which do not train, the tokenizer and the threads.
     /// It never changes; training goes on without it.
     pub fn snapshot(&self) -> Result<Model> {
-        let inner = &self.model.inner;
-        let mut bert = self.learner.bert().share();
-        let scope = self.learner.scope();
-        bert.own(&inner.device, scope)?;
-        let mut changed = inner.changed.with(scope);
-        let named = match self.options.objective.dense_head() {
-            Some(part) if !self.options.head.is_empty() => {
-                let own = |head: &crate::bert::Head<Arc<_>>| head.clone().ok();
-                let heads = bert.heads();
-                let head = match part {
-                    HeadPart::Token => &heads.token,
-                    HeadPart::Span => &heads.span,
-                    _ => &heads.sequence,
-                };
-                let head = NamedHead {
-                    name: self.options.head.clone(),
-                    part,
-                    problem: self.options.problem(),
-                    labels: self.labels.clone(),
-                    dense: head.clone()?,
-                    pooler: if scope.pooler { own(&heads.pooler) } else { None },
-                };
-                // the folder's own head and pooler stay as they were
-                bert.restore_head(part, &inner.bert, scope.pooler);
-                changed.heads.clone_from(&inner.changed.heads);
-                changed.pooler = inner.changed.pooler;
-                Some(head)
-            }
-            _ => None,
-        };
-        let mut inner = inner.with(bert, changed);
-        if let Some(head) = named {
-            inner.heads.retain(|other| other.name != head.name);
-            inner.heads.push(Arc::new(head));
-        }
-        Ok(Model { inner: Arc::new(inner) })
+        on!(&self.0, |training| training.snapshot().map(Model::from))
     }
 
     /// Writes the model as it is now as a HuggingFace folder; see [`Model::save`].
@@ -258,124 +113,118 @@ impl Trainer {
     ///
     /// Fails with `InvalidArgument` when no pairs were trained.
     pub fn save_adapter(&self, folder: &Path) -> Result<()> {
-        let Some(config) = &self.lora else {
-            return Err(Error::argument("no low-rank pairs to save: they come with trainable lora"));
-        };
-        let inner =
-            self.model.inner.with(self.learner.bert().share(), self.model.inner.changed.with(self.learner.scope()));
-        inner.save_adapter(folder, config, self.learner.scope())
+        on!(&self.0, |training| training.save_adapter(folder))
     }
 
     /// What training takes in memory, beside the mapped weights, with passes as the last call cut them.
     pub fn memory(&self) -> Need {
-        let load = self.load(1, 1);
-        memory::need(self.learner.bert().config(), &load, self.learner.passes())
+        on!(&self.0, |training| training.memory())
     }
 
-    fn load(&self, longest: usize, batch: usize) -> Load {
-        let (objective, lowest) = (self.options.objective, self.learner.lowest());
-        Load { parameters: self.parameters, lowest, objective, longest, batch }
+    /// Trains on `train` from where the trainer is to the end of the options' course, and ends with the best parameters
+    /// where `dev` was evaluated and the options keep them.
+    ///
+    /// The same options, examples and seed give the same parameters, bit by bit, on any number of threads.
+    ///
+    /// Fails with `InvalidInput` when an example does not fit (a label that is not known, naming it and its line),
+    /// `InvalidArgument` on no examples, `NotFinite` when the loss or a gradient is no finite number, `Cancelled` when the
+    /// caller stopped it, and `Io` when a checkpoint cannot be written. Parameters are then those of the last whole step,
+    /// and earlier checkpoints are still there.
+    pub fn fit(&mut self, train: &Dataset, dev: Option<&Dataset>, run: FitRun<'_>) -> Result<Fitted> {
+        on!(&mut self.0, |training| training.fit(train, dev, run))
     }
 
-    /// Cuts the passes so that they fit the budget.
-    fn fit_memory(&mut self, sets: &[&[Item]], batch: usize) -> Result<()> {
-        let lengths = || sets.iter().flat_map(|set| set.iter()).map(|item| item.tokens.ids.len());
-        let longest = lengths().max().unwrap_or(1);
-        self.fit_pass(longest, batch)
+    /// Goes on from a checkpoint, or from the newest in a folder of checkpoints: the next [`Trainer::fit`] with the same
+    /// examples ends with the same parameters, bit by bit, as one that was never interrupted.
+    ///
+    /// Fails with `Missing` when there is no checkpoint, `InvalidArgument` when it belongs to other options, naming the
+    /// first that differs, and `InvalidFile` when it does not fit what trains.
+    pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
+        on!(&mut self.0, |training| training.resume(checkpoint))
     }
 
-    /// The same for batches of `batch` examples of at most `longest` tokens.
-    fn fit_pass(&mut self, longest: usize, batch: usize) -> Result<()> {
-        let most = if self.options.batch_tokens == 0 { usize::MAX } else { self.options.batch_tokens };
-        let load = self.load(longest, longest.saturating_mul(batch).min(most.max(longest)));
-        let need = memory::plan(self.learner.bert().config(), &load, self.options.memory)?;
-        self.learner.set_passes(need.passes);
-        Ok(())
+    /// Trains on the text of `train` from where the trainer is to the end of the options' course, and ends with the best
+    /// parameters where `dev` was evaluated and the options keep them. Pairs and masks come from the options' recipe and
+    /// seed; of `dev` they are always the same.
+    ///
+    /// Fails as [`Trainer::fit`] does, and with `InvalidArgument` when the objective does not learn from plain text, and for
+    /// pairs from a corpus of one document.
+    pub fn pretrain(&mut self, train: &Corpus, dev: Option<&Corpus>, run: FitRun<'_>) -> Result<Fitted> {
+        on!(&mut self.0, |training| training.pretrain(train, dev, run))
     }
 
-    fn encode(&self, data: &Dataset) -> Result<Vec<Item>> {
-        self.encoding()?.items(data)
+    /// Gives the head the weights that `data` has in closed form: one pass of the encoder, no learning rate, no steps. What
+    /// the head stands on, and everything else that trains, stays as it is; the optimizer's moments do too. The head can
+    /// then be saved, or [`Trainer::fit`] goes on from it.
+    ///
+    /// The parameters are the same, bit by bit, on any number of threads of the model; OpenBLAS has threads of its own
+    /// (`OPENBLAS_NUM_THREADS`).
+    ///
+    /// Fails with `Unsupported` in a library built without `linalg` and for objectives whose head has no such form,
+    /// `InvalidInput` when the examples do not determine a head (naming the label without one), `InvalidArgument` on no
+    /// examples or an option that cannot be meant, and `NotFinite` when what the head reads is no finite number. The
+    /// head is then as before.
+    pub fn solve(&mut self, data: &Dataset, method: ClosedForm, run: Run<'_>) -> Result<Solved> {
+        on!(&mut self.0, |training| training.solve(data, method, run))
     }
 
-    fn encoding(&self) -> Result<evaluate::Encoding<'_>> {
-        evaluate::Encoding::new(&self.model, self.options.objective, &self.labels, self.options.max_tokens)
+    /// Numbers that train: the length of the flat buffers.
+    pub fn parameter_count(&self) -> usize {
+        on!(&self.0, |training| training.parameter_count())
     }
-}
 
-impl Model {
-    /// What a task model of this family puts before the encoder's keys.
-    fn task_prefix(&self) -> &'static str {
-        match self.inner.bert.config().architecture {
-            crate::bert::Architecture::Bert => "bert.",
-            crate::bert::Architecture::Albert => "albert.",
-        }
+    /// Canonical name and shape of every tensor that trains, in the order of the flat buffers.
+    pub fn parameter_names(&self) -> Result<Vec<(String, Vec<usize>)>> {
+        on!(&self.0, |training| training.parameter_names())
     }
-}
 
-fn settings(options: &TrainOptions) -> Settings {
-    let TrainOptions { beta1, beta2, epsilon, weight_decay, max_gradient_norm: max_norm, .. } = *options;
-    Settings { beta1, beta2, epsilon, weight_decay, max_norm }
-}
+    /// The parameters that train.
+    pub fn parameters(&self) -> Result<Vec<f32>> {
+        on!(&self.0, |training| training.parameters())
+    }
 
-/// The labels of the head that trains.
-fn labels(model: &Model, options: &TrainOptions, from: Option<&Dataset>) -> Result<Vec<String>> {
-    let part = options.objective.dense_head();
-    match options.objective {
-        Objective::Span
-        | Objective::MaskedLm
-        | Objective::NextSentence
-        | Objective::Pretraining
-        | Objective::CausalLm => Ok(Vec::new()),
-        _ if !options.labels.is_empty() => Ok(Labels::new(options.labels.clone())?.names().to_vec()),
-        Objective::Regress => {
-            let width = from.map_or(1, evaluate::numbers);
-            Ok((0..width).map(|id| format!("LABEL_{id}")).collect())
-        }
-        _ => match from {
-            Some(data) => Ok(Labels::find(data)?.names().to_vec()),
-            None if part.is_some_and(|part| model.inner.bert.heads().dense(part).is_ok()) => {
-                Ok(model.inner.bert.config().labels.clone())
-            }
-            None => {
-                Err(Error::argument("labels: none given, no examples to find them in, and the folder has no such head"))
-            }
-        },
+    /// Replaces the parameters that train. Moments of the optimizer stay.
+    ///
+    /// Fails with `InvalidArgument` when there are not [`Trainer::parameter_count`] of them, `NotFinite` when one is no
+    /// finite number: nothing is then replaced.
+    pub fn set_parameters(&mut self, parameters: &[f32]) -> Result<()> {
+        on!(&mut self.0, |training| training.set_parameters(parameters))
     }
-}
 
-fn check_weights(options: &TrainOptions, labels: &[String]) -> Result<()> {
-    let weights = options.class_weights.len();
-    let classes = matches!(options.objective, Objective::Classify | Objective::Tag);
-    if weights > 0 && !classes {
-        return Err(Error::argument("class_weights: only classification and tagging have classes"));
+    /// The gradients accumulated since the last step: of the sum of the batches' mean losses.
+    pub fn gradients(&mut self) -> Result<Vec<f32>> {
+        on!(&mut self.0, |training| training.gradients())
     }
-    if weights > 0 && weights != labels.len() {
-        return Err(Error::argument(format!("class_weights: {weights} for {} labels", labels.len())));
+
+    /// Replaces the gradients, as one batch's: the next [`Trainer::apply`] makes a step of them.
+    ///
+    /// Fails as [`Trainer::set_parameters`] does.
+    pub fn set_gradients(&mut self, gradients: &[f32]) -> Result<()> {
+        on!(&mut self.0, |training| training.set_gradients(gradients))
     }
-    if options.label_smoothing > 0.0 && !classes {
-        return Err(Error::argument("label_smoothing: only classification and tagging have classes"));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::engine::OpenOptions;
 
     #[test]
     fn a_snapshot_shares_what_does_not_train() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sequence");
-        let model = Model::open(&folder, &OpenOptions { threads: 1 }).unwrap();
+        let model = Model::open(&folder, &OpenOptions { threads: 1, ..OpenOptions::default() }).unwrap();
         let options =
             TrainOptions { trainable: Trainable::Top(1), labels: model.labels().to_vec(), ..TrainOptions::default() };
         let snapshot = Trainer::new(&model, &options, None).unwrap().snapshot().unwrap();
         let shared = |group: usize| {
-            let layer = |model: &Model| Arc::as_ptr(&model.inner.bert.encoder().groups()[group][0]);
+            let layer = |model: &Model| {
+                on!(&model.0, |inner| Arc::as_ptr(&inner.bert.encoder().groups()[group][0]).cast::<()>())
+            };
             layer(&model) == layer(&snapshot)
         };
         assert_eq!([shared(0), shared(1)], [true, false]);
-        assert!(Arc::ptr_eq(&model.inner.weights, &snapshot.inner.weights));
-        assert!(Arc::ptr_eq(&model.inner.tokenizer, &snapshot.inner.tokenizer));
+        assert!(std::ptr::eq(model.shared(), snapshot.shared()));
     }
 }

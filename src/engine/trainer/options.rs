@@ -120,7 +120,8 @@ pub struct TrainOptions {
     pub threshold: f64,
     /// Ends with the best parameters, where development examples are evaluated.
     pub keep_best: bool,
-    /// Most bytes beside the mapped weights; 0 for no limit.
+    /// Most bytes beside the weights, of the memory that the device computes in; 0 for no limit, on a CUDA device for what is
+    /// free but a twentieth.
     pub memory: u64,
     /// Most bytes of memory for what frozen layers give, for all examples together.
     pub cache_memory: u64,

@@ -1,9 +1,12 @@
 //! Learning a language from plain text: masked words, and whether a text follows another.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::{FitRun, Fitted, TrainOptions, Trainer};
-use crate::engine::{Evaluation, Model, Run};
+use super::training::Training;
+use super::{FitRun, Fitted, TrainOptions};
+use crate::engine::device::{Place, on};
+use crate::engine::{Evaluation, Inner, Model, Run};
 use crate::error::{Error, Result};
 use crate::train::corpus::{Corpus, Cutter, Lesson, Lines, Recipe, Renewal, Segments, Shuffling, Stream};
 use crate::train::encode::Item;
@@ -20,13 +23,13 @@ impl Model {
     /// `InvalidInput` when there is no text, and `Missing` when the model has no tokenizer or that no `[MASK]`.
     pub fn corpus(&self, path: &Path, lines: Lines, max_tokens: usize) -> Result<Corpus> {
         let longest = Segments::Pair.room(self.example_tokens(max_tokens))?;
-        Corpus::read(path, lines, &self.inner.device, self.tokenizer()?, longest)
+        Corpus::read(path, lines, &self.shared().host, self.tokenizer()?, longest)
     }
 
     /// The same of documents in memory, each a list of sentences.
     pub fn corpus_of(&self, documents: &[Vec<&str>], max_tokens: usize) -> Result<Corpus> {
         let longest = Segments::Pair.room(self.example_tokens(max_tokens))?;
-        Corpus::of_documents(documents, &self.inner.device, self.tokenizer()?, longest)
+        Corpus::of_documents(documents, &self.shared().host, self.tokenizer()?, longest)
     }
 
     /// What this model's own heads make of a corpus: of the first `most` examples, or of all for 0. The same seed gives the
@@ -40,27 +43,20 @@ impl Model {
         options: &TrainOptions,
         run: Run<'_>,
     ) -> Result<Evaluation> {
-        let items = held_out(self, objective, corpus, options)?;
-        self.evaluate_items(objective, &items, &Dataset::new(), options.max_tokens, run)
+        on!(&self.0, |inner| {
+            let items = held_out(inner, objective, corpus, options)?;
+            inner.evaluate_items(objective, &items, &Dataset::new(), options.max_tokens, run)
+        })
     }
 
     fn example_tokens(&self, max_tokens: usize) -> usize {
-        match max_tokens {
-            0 => self.inner.max_tokens,
-            asked => asked.min(self.inner.bert.config().max_positions),
-        }
+        on!(&self.0, |inner| inner.example_tokens(max_tokens))
     }
 }
 
-impl Trainer {
-    /// Trains on the text of `train` from where the trainer is to the end of the options' course, and ends with the best
-    /// parameters where `dev` was evaluated and the options keep them. Pairs and masks come from the options' recipe and
-    /// seed; of `dev` they are always the same.
-    ///
-    /// Fails as [`Trainer::fit`] does, and with `InvalidArgument` when the objective does not learn from plain text, and for
-    /// pairs from a corpus of one document.
+impl<D: Place> Training<D> {
     pub fn pretrain(&mut self, train: &Corpus, dev: Option<&Corpus>, run: FitRun<'_>) -> Result<Fitted> {
-        let (model, options) = (self.model.clone(), self.options.clone());
+        let (model, options) = (Arc::clone(&self.model), self.options.clone());
         if options.batch_tokens > 0 || options.group_by_length {
             return Err(Error::argument(
                 "batch_tokens and group_by_length: a corpus gives batches of examples as they come",
@@ -88,20 +84,19 @@ impl Trainer {
         let place =
             place.ok_or_else(|| Error::argument("unigram_bias: the bias of the words' logits does not train"))?;
         let counts = corpus.counts()?;
-        let mut pairs = self.learner.pairs_mut()?;
-        let bias = pairs[place].0.buffer_mut().as_mut_slice()?;
-        let total = (corpus.tokens() + bias.len() as u64) as f64;
-        for (id, bias) in bias.iter_mut().enumerate() {
-            let count = counts.get(id).copied().unwrap_or(0);
-            *bias = ((count + 1) as f64 / total).ln() as f32;
-        }
-        Ok(())
+        let (device, mut pairs) = (&self.model.device, self.learner.pairs_mut()?);
+        let bias = &mut pairs[place].0;
+        let words = bias.rows() * bias.cols();
+        let total = (corpus.tokens() + words as u64) as f64;
+        let count = |id: usize| counts.get(id).copied().unwrap_or(0);
+        let begun: Vec<f32> = (0..words).map(|id| ((count(id) + 1) as f64 / total).ln() as f32).collect();
+        bias.set(device, &begun)
     }
 }
 
 /// The batches of a corpus.
-fn stream<'c>(
-    model: &Model,
+fn stream<'c, D: Place>(
+    model: &Inner<D>,
     objective: Objective,
     corpus: &'c Corpus,
     options: &TrainOptions,
@@ -123,7 +118,12 @@ fn stream<'c>(
 }
 
 /// Examples to evaluate on: the same in every evaluation.
-fn held_out(model: &Model, objective: Objective, corpus: &Corpus, options: &TrainOptions) -> Result<Vec<Item>> {
+fn held_out<D: Place>(
+    model: &Inner<D>,
+    objective: Objective,
+    corpus: &Corpus,
+    options: &TrainOptions,
+) -> Result<Vec<Item>> {
     let recipe = Recipe { renewal: Renewal::Never, ..options.pretraining };
     let most = if options.dev_examples == 0 { usize::MAX } else { options.dev_examples };
     stream(model, objective, corpus, options, recipe)?.take(0, most)

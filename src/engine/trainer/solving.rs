@@ -1,10 +1,11 @@
 //! Heads in closed form.
 
-use super::Trainer;
+use super::training::Training;
 use crate::bert::HeadPart;
-use crate::device::Cpu;
 use crate::engine::Run;
+use crate::engine::device::Place;
 use crate::error::{Error, Result, Status};
+use crate::ops::Ops;
 use crate::train::closed_form::{self, Affine, ClosedForm, Moments, Outputs};
 use crate::train::encode::Item;
 use crate::train::examples::Dataset;
@@ -27,28 +28,17 @@ pub struct Solved {
 /// Examples between two reports of progress.
 const REPORTED: usize = 256;
 
-impl Trainer {
-    /// Gives the head the weights that `data` has in closed form: one pass of the encoder, no learning rate, no steps. What
-    /// the head stands on, and everything else that trains, stays as it is; the optimizer's moments do too. The head can
-    /// then be saved, or [`Trainer::fit`] goes on from it.
-    ///
-    /// The parameters are the same, bit by bit, on any number of threads of the model; OpenBLAS has threads of its own
-    /// (`OPENBLAS_NUM_THREADS`).
-    ///
-    /// Fails with `Unsupported` in a library built without `linalg` and for objectives whose head has no such form,
-    /// `InvalidInput` when the examples do not determine a head (naming the label without one), `InvalidArgument` on no
-    /// examples or an option that cannot be meant, and `NotFinite` when what the head reads is no finite number. The
-    /// head is then as before.
+impl<D: Place> Training<D> {
     pub fn solve(&mut self, data: &Dataset, method: ClosedForm, run: Run<'_>) -> Result<Solved> {
         closed_form::available()?;
         let outputs = self.solvable(method)?;
-        let device = self.model.inner.device.cancelled_by(run.cancel);
+        let device = self.model.device.cancelled_by(run.cancel);
         let items = self.encode(data)?;
         if items.is_empty() {
             return Err(Error::argument("no examples to solve for"));
         }
         self.fit_memory(&[&items], REPORTED)?;
-        let moments = self.moments(&device, &items, run).map_err(|error| self.model.explain(error))?;
+        let moments = self.moments(&device, &items, run).map_err(|error| self.model.shared.explain(error))?;
         if let (Outputs::Classes, Some(label)) = (outputs, missing(&moments, method)) {
             let name = self.labels.get(label).map_or_else(|| label.to_string(), |name| format!("{name:?}"));
             return Err(Error::input(format!("label {name} has no example, expected at least one of each")));
@@ -65,7 +55,7 @@ impl Trainer {
                 (found.head, Solved { rows: moments.rows(), lambda: None, error: None, shrinkage })
             }
         };
-        put(&mut self.learner, &head)?;
+        put(&self.model.device, &mut self.learner, &head)?;
         Ok(solved)
     }
 
@@ -98,7 +88,7 @@ impl Trainer {
     }
 
     /// Sums over everything that the head reads of `items`.
-    fn moments(&self, device: &Cpu, items: &[Item], run: Run<'_>) -> Result<Moments> {
+    fn moments(&self, device: &D, items: &[Item], run: Run<'_>) -> Result<Moments> {
         let outputs = match self.options.objective.dense_head() {
             Some(HeadPart::NextSentence) => 2,
             _ => self.labels.len(),
@@ -126,7 +116,7 @@ fn missing(moments: &Moments, method: ClosedForm) -> Option<usize> {
 }
 
 /// Puts the head in its place: weight and bias are the last two tensors that train.
-fn put(learner: &mut Learner<Cpu>, head: &Affine) -> Result<()> {
+fn put<D: Ops>(device: &D, learner: &mut Learner<D>, head: &Affine) -> Result<()> {
     if let Some(value) = head.weight.iter().chain(&head.bias).find(|value| !value.is_finite()) {
         return Err(Error::new(Status::NotFinite, format!("the head in closed form holds {value}")));
     }
@@ -135,11 +125,7 @@ fn put(learner: &mut Learner<Cpu>, head: &Affine) -> Result<()> {
         return Err(Error::internal("a head without weight and bias"));
     };
     for (tensor, values) in [(weight, &head.weight), (bias, &head.bias)] {
-        let (rows, cols) = tensor.shape();
-        if rows * cols != values.len() {
-            return Err(Error::internal(format!("{} numbers for a tensor [{rows}, {cols}]", values.len())));
-        }
-        tensor.buffer_mut().as_mut_slice()?[..values.len()].copy_from_slice(values);
+        tensor.set(device, values)?;
     }
     Ok(())
 }

@@ -5,12 +5,14 @@
 //! Several layers that read the same rows (query, key and value) run as one: their outputs lie side by side in y.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+pub(in crate::ops) mod cuda;
 #[cfg(test)]
 mod tests;
 
 use super::Accumulate;
 use super::activation::Activation;
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Hidden, Tensor};
 use crate::dtype::{DType, bf16, f16};
 use crate::error::{Error, Result};
 
@@ -65,23 +67,23 @@ pub trait Op: Device {
     /// Writes all of `y`.
     fn linear_forward(
         &self,
-        x: &Tensor<Self>,
+        x: &Hidden<Self>,
         layers: &[Linear<'_, Self>],
         activation: Activation,
-        y: &mut Tensor<Self>,
+        y: &mut Hidden<Self>,
     ) -> Result<()>;
     /// Writes all of `dx`.
     fn linear_backward_input(
         &self,
-        dy: &Tensor<Self>,
+        dy: &Hidden<Self>,
         layers: &[Linear<'_, Self>],
-        dx: &mut Tensor<Self>,
+        dx: &mut Hidden<Self>,
     ) -> Result<()>;
     /// Adds to the gradients that are there; there is one entry a layer.
     fn linear_backward_parameters(
         &self,
-        x: &Tensor<Self>,
-        dy: &Tensor<Self>,
+        x: &Hidden<Self>,
+        dy: &Hidden<Self>,
         layers: &[Linear<'_, Self>],
         gradients: Vec<Gradients<'_, Self>>,
     ) -> Result<()>;
@@ -90,10 +92,10 @@ pub trait Op: Device {
 /// y `[T, ΣN]` = f(x Wᵀ + b) for each of `layers`, side by side. `y` takes that shape.
 pub fn forward<D: Op>(
     device: &D,
-    x: &Tensor<D>,
+    x: &Hidden<D>,
     layers: &[Linear<'_, D>],
     activation: Activation,
-    y: &mut Tensor<D>,
+    y: &mut Hidden<D>,
 ) -> Result<()> {
     for layer in layers {
         let (n, k) = layer.weight.shape();
@@ -111,7 +113,7 @@ pub fn forward<D: Op>(
 }
 
 /// dx `[T, K]` = Σᵢ dyᵢ Wᵢ, where dy `[T, ΣN]` has the layers' outputs side by side. `dx` takes that shape.
-pub fn backward_input<D: Op>(device: &D, dy: &Tensor<D>, layers: &[Linear<'_, D>], dx: &mut Tensor<D>) -> Result<()> {
+pub fn backward_input<D: Op>(device: &D, dy: &Hidden<D>, layers: &[Linear<'_, D>], dx: &mut Hidden<D>) -> Result<()> {
     let depth = layers.first().map_or(0, |layer| layer.weight.shape().1);
     if let Some(other) = layers.iter().find(|layer| layer.weight.shape().1 != depth) {
         return Err(Error::internal(format!("linear: weight {:?} beside rows of {depth}", other.weight.shape())));
@@ -126,8 +128,8 @@ pub fn backward_input<D: Op>(device: &D, dy: &Tensor<D>, layers: &[Linear<'_, D>
 /// dWᵢ += dyᵢᵀ x and dbᵢ += Σₜ dyᵢ, for dy `[T, ΣN]` and one of `gradients` a layer, in their order.
 pub fn backward_parameters<D: Op>(
     device: &D,
-    x: &Tensor<D>,
-    dy: &Tensor<D>,
+    x: &Hidden<D>,
+    dy: &Hidden<D>,
     layers: &[Linear<'_, D>],
     gradients: Vec<Gradients<'_, D>>,
 ) -> Result<()> {

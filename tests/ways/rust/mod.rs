@@ -28,14 +28,14 @@ impl Library for Rust {
     type Model = Model;
 
     fn open(&self, folder: &Path) -> Answer<Model> {
-        Model::open(folder, &OpenOptions { threads: 2 }).map_err(failure)
+        Model::open(folder, &OpenOptions { threads: 2, ..OpenOptions::default() }).map_err(failure)
     }
 
     fn open_memory(&self, files: &[(String, Vec<u8>)]) -> Answer<Model> {
         let named = |(name, data): &(String, Vec<u8>)| (name.clone(), Arc::new(data.clone()) as Bytes);
         let files: Vec<(String, Bytes)> = files.iter().map(named).collect();
         let files: Vec<(&str, Bytes)> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
-        Model::from_memory(&files, &OpenOptions { threads: 2 }).map_err(failure)
+        Model::from_memory(&files, &OpenOptions { threads: 2, ..OpenOptions::default() }).map_err(failure)
     }
 
     fn info(&self, model: &Model) -> Answer<Shape> {

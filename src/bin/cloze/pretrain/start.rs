@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use clap::Args;
 use cloze::engine::{
-    Bytes, Casing, FreshOptions, Lines, Model, OpenOptions, TrainOptions, VocabularyOptions, learn_vocabulary,
-    tokenizer_files,
+    Bytes, Casing, FreshOptions, Lines, Model, TrainOptions, VocabularyOptions, learn_vocabulary, tokenizer_files,
 };
 use cloze::error::Error;
 use serde_json::{Value, json};
 
+use crate::model::RunsOn;
 use crate::output::grouped;
 use crate::stop::Stop;
 use crate::train::values::{Trains, parse_trains};
@@ -30,9 +30,8 @@ pub struct StartArgs {
     #[arg(long, value_name = "WHAT", value_parser = parse_trains, requires = "model", help_heading = "Start")]
     trainable: Option<Trains>,
 
-    /// Worker threads [default: one for each processor]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    runs: RunsOn,
 
     /// Folder whose vocabulary is taken, instead of learning one
     #[arg(long, value_name = "DIR", conflicts_with = "model", help_heading = "Start")]
@@ -82,8 +81,8 @@ pub struct Start {
 
 impl StartArgs {
     /// Going on with the model in `folder`.
-    pub fn with_model(folder: PathBuf, threads: Option<u16>, trainable: Trains, fresh_head: bool) -> Self {
-        Self { model: Some(folder), trainable: Some(trainable), fresh_head, threads, ..Self::default() }
+    pub fn with_model(folder: PathBuf, runs: RunsOn, trainable: Trains, fresh_head: bool) -> Self {
+        Self { model: Some(folder), trainable: Some(trainable), fresh_head, runs, ..Self::default() }
     }
 
     /// Whether training goes on with a model.
@@ -99,7 +98,7 @@ impl StartArgs {
         training: &TrainOptions,
         checkpoint: Option<&Path>,
     ) -> Result<Start, Stop> {
-        let open = OpenOptions { threads: self.threads.map_or(0, usize::from) };
+        let open = self.runs.options();
         if let Some(folder) = &self.model {
             let trains = self.trainable.unwrap_or(Trains::All);
             return Ok(Start { model: Model::open(folder, &open)?, trains, notes: Vec::new() });

@@ -19,14 +19,14 @@ impl Train {
             )));
         }
         let out = self.out.clone().ok_or_else(|| Stop::usage("no folder for the model: give --out DIR"))?;
-        let (folder, threads) = (self.model.folder()?, self.model.threads());
+        let (folder, runs) = (self.model.folder()?, self.model.runs_on().clone());
         Ok(Pretrain {
             corpus: self.train.clone(),
             dev: self.dev.clone(),
             out,
             report: self.report.clone(),
             task: language,
-            start: StartArgs::with_model(folder, threads, self.head.trains(), self.head.is_fresh()),
+            start: StartArgs::with_model(folder, runs, self.head.trains(), self.head.is_fresh()),
             max_tokens: self.head.max_tokens(),
             text: self.text.clone(),
             draw: self.draw.clone(),

@@ -213,7 +213,7 @@ pub struct EvaluationArgs {
 
 #[derive(Args, Clone)]
 pub struct MemoryArgs {
-    /// Most memory beside the mapped weights: 300MB; what does not fit is refused [default: no limit]
+    /// Most memory beside the mapped weights: 300MB; what does not fit is refused [default: no limit, with CUDA what is free]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Memory")]
     memory: Option<Size>,
 

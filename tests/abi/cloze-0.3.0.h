@@ -1,6 +1,6 @@
-/* FROZEN: cloze.h of 0.2.0. Never edit. What stands here is promised: tests/abi.rs compares it with today's.
+/* FROZEN: cloze.h of 0.3.0. Never edit. What stands here is promised: tests/abi.rs compares it with today's.
  *
- * cloze.h - BERT from a HuggingFace folder: fill blanks, score, judge pairs, embed, classify, tag; and teach it to.
+ * cloze.h - BERT from a HuggingFace folder: fill blanks, score, judge pairs, embed, classify, tag, generate; and teach it to.
  *
  *     #include <cloze.h>
  *     #include <stdio.h>
@@ -39,6 +39,8 @@
  *     15 Train step by step
  *     16 Keep what was learned
  *     17 Closed forms
+ *     18 Pretrain
+ *     19 Generate
  *
  *
  * 1  Rules that hold everywhere
@@ -215,6 +217,7 @@ CLOZE_API void cloze_model_close(cloze_model *model);
 #define CLOZE_TASK_HIDDEN_STATES 16u
 #define CLOZE_TASK_CLASSIFY 32u
 #define CLOZE_TASK_TAG 64u
+#define CLOZE_TASK_GENERATE 128u
 
 /* What a classifier was trained for: cloze_info.problem. */
 #define CLOZE_PROBLEM_UNKNOWN 0u
@@ -396,6 +399,9 @@ CLOZE_API cloze_status cloze_fill(const cloze_model *model, const cloze_input *i
 #define CLOZE_SCORE_PLL 0u
 /* With it, the later pieces of its word are masked too. */
 #define CLOZE_SCORE_PLL_WORD_L2R 1u
+/* Log-likelihood by the chain rule: each token after the first, [SEP] too, given those before it. Of causal models, whose
+ * config.json has "is_decoder": true, this is the one method; of others, the two above are. CLOZE_UNSUPPORTED otherwise. */
+#define CLOZE_SCORE_CAUSAL 2u
 
 /* @since 0.1.0 */
 typedef struct cloze_score_options {
@@ -413,7 +419,7 @@ typedef struct cloze_score_options {
 /* @since 0.1.0 */
 typedef struct cloze_text_score {
     double log_likelihood; /* sum over the tokens, natural logarithm */
-    uint64_t tokens;       /* scored tokens: all but special ones */
+    uint64_t tokens;       /* scored tokens: all but special ones; of causal models, all but the first */
 } cloze_text_score;
 
 /* @since 0.1.0 */
@@ -719,6 +725,9 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_OBJECTIVE_ANSWER 5u        /* where the answer stands, ANSWER */
 #define CLOZE_OBJECTIVE_MASKED_LM 6u     /* words for masks, TOKENS */
 #define CLOZE_OBJECTIVE_NEXT_SENTENCE 7u /* whether the second text follows, LABEL: "0" where it does, else "1" */
+#define CLOZE_OBJECTIVE_PRETRAINING 8u   /* MASKED_LM and NEXT_SENTENCE together, from a cloze_corpus. @since 0.3.0 */
+#define CLOZE_OBJECTIVE_CAUSAL_LM 9u     /* the next word at each place, of causal models. NONE: of the whole text; TOKENS: of
+                                          * the places whose own label is not CLOZE_IGNORED. @since 0.3.0 */
 
 /* What trains. The head always does, and except with LoRA the pooler that it stands on. */
 #define CLOZE_TRAINABLE_ALL 0u
@@ -742,11 +751,16 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_SCHEDULE_INVERSE_SQRT 6u         /* sqrt(warm-up / step); without warm-up, as 10,000 steps after one */
 
 /* Switches, as bits. */
-#define CLOZE_TRAIN_FRESH_HEAD 1u       /* a new head, also where the model has one that fits */
+#define CLOZE_TRAIN_FRESH_HEAD 1u       /* a new head, also where the model has one that fits; of PRETRAINING's two those
+                                         * that are missing, or both where neither is */
 #define CLOZE_TRAIN_KEEP_LAST 2u        /* end a fit with the last parameters, not with the best evaluated */
 #define CLOZE_TRAIN_FROZEN_DROPOUT 4u   /* dropout in frozen layers too, as HuggingFace; they then run in every epoch */
 #define CLOZE_TRAIN_RANK_STABILIZED 8u  /* LoRA's scale is alpha / sqrt(rank), not alpha / rank */
 #define CLOZE_TRAIN_NO_SCRATCH_FILE 16u /* what frozen layers give is kept in memory alone */
+#define CLOZE_TRAIN_WHOLE_WORDS 32u     /* a corpus: mask whole words, not single tokens of them. @since 0.3.0 */
+#define CLOZE_TRAIN_SAME_MASKS 64u      /* a corpus: the same pairs and masks in every epoch. @since 0.3.0 */
+#define CLOZE_TRAIN_UNIGRAM_BIAS 128u   /* a corpus: the logarithms of its tokens' frequencies are the words' first bias:
+                                         * a new model learns sooner from what stands around. @since 0.3.0 */
 
 /* Defaults are HuggingFace's TrainingArguments. Strings end with NUL.
  * @since 0.2.0 */
@@ -798,13 +812,18 @@ typedef struct cloze_train_options {
     size_t class_weight_count;
     const char *const *lora_targets; /* names of modules: "query"; "all-linear"; NULL: "query", "value" */
     size_t lora_target_count;
+    double masked;                   /* a corpus: share of the tokens that are masked; 0: 0.15. @since 0.3.0, as the rest */
+    double short_examples;           /* share of the examples that are shorter; 0: 0.1; below 0: 0 */
+    double random_next;              /* share of the pairs that do not follow; 0: 0.5; below 0: 0 */
+    uint64_t dev_examples;           /* most examples of a dev corpus; 0: all */
 } cloze_train_options;
 #define CLOZE_TRAIN_OPTIONS_INIT { sizeof(cloze_train_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,                                                          \
-    NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0 }
+    NULL, NULL, NULL, NULL, 0, NULL, 0, NULL, 0, 0, 0, 0, 0 }
 
 /* A trainer of "model". Labels come from the options, else from labels_from, sorted, which may be NULL, else from the
- * model's own head. That head is taken over if it fits; else there is a new one, of random numbers as HuggingFace's.
+ * model's own head. That head is taken over if it fits; else there is a new one, of random numbers as HuggingFace's; heads
+ * for words and next sentences only with CLOZE_TRAIN_FRESH_HEAD, else CLOZE_MISSING names the tensor that is not there.
  * CLOZE_OUT_OF_MEMORY names the bytes that are needed where options.memory is too little.
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_new(const cloze_model *model, const cloze_train_options *options,
@@ -829,8 +848,9 @@ typedef struct cloze_trainer_state {
 CLOZE_API cloze_status cloze_trainer_info(const cloze_trainer *trainer, cloze_trainer_state *state,
                                           cloze_error *error);
 
-/* One line of JSON: "labels"; "tensors", name and shape of each that trains, in the order of cloze_trainer_parameters;
- * and "history": loss and learning rate of every step, metrics of every evaluation.
+/* One line of JSON: "labels"; "fresh", names of tensors that began at random; "tensors", name and shape of each that trains,
+ * in the order of cloze_trainer_parameters; and "history": loss and learning rate of every step, metrics of every
+ * evaluation.
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_report(const cloze_trainer *trainer, char *json, size_t capacity, size_t *size,
                                             cloze_error *error);
@@ -852,7 +872,7 @@ typedef struct cloze_metric {
 } cloze_metric;
 
 /* What has just happened: cloze_train_event.kind. */
-#define CLOZE_EVENT_STEP 1u       /* an optimizer step: seconds, loss, learning_rate, gradient_norm, examples */
+#define CLOZE_EVENT_STEP 1u       /* an optimizer step: seconds, loss, learning_rate, gradient_norm, examples, tokens ... */
 #define CLOZE_EVENT_EVALUATION 2u /* an evaluation on the dev set: seconds, metrics, best */
 #define CLOZE_EVENT_CHECKPOINT 3u /* a checkpoint is complete: folder */
 
@@ -873,6 +893,11 @@ typedef struct cloze_train_event {
     size_t metric_count;
     const char *folder; /* NUL-terminated */
     uint64_t best;      /* 1: the best evaluation so far */
+    uint64_t tokens;    /* of the step. @since 0.3.0, as the rest: look at size */
+    double mlm_loss;    /* of masked words, where they are learned */
+    double mlm_accuracy;
+    double nsp_loss;    /* of next sentences, where they are learned */
+    double nsp_accuracy;
 } cloze_train_event;
 
 /* Told as a fit goes on; a result other than 0 stops it, as cloze_cancel_set does. It may use any model, and read any
@@ -992,6 +1017,17 @@ CLOZE_API cloze_status cloze_trainer_save_adapter(const cloze_trainer *trainer, 
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_model_save(const cloze_model *model, const char *folder, cloze_error *error);
 
+/* What weights are stored in. */
+#define CLOZE_DTYPE_F32 0u
+#define CLOZE_DTYPE_F16 1u  /* IEEE 754 binary16: 11 bits of precision, at most 65504 */
+#define CLOZE_DTYPE_BF16 2u /* the upper half of an f32: 8 bits of precision */
+
+/* The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. A number too large for it is
+ * CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_model_save_as(const cloze_model *model, const char *folder, uint32_t dtype,
+                                           cloze_error *error);
+
 /* A model with the LoRA adapter of a PEFT folder, and with the head in it. The given one stays as it is: one base serves
  * any number of adapters at the same time.
  * @since 0.2.0 */
@@ -1049,6 +1085,172 @@ CLOZE_API cloze_status cloze_trainer_solve(cloze_trainer *trainer, const cloze_d
 CLOZE_API cloze_status cloze_model_whiten(const cloze_model *model, const cloze_input *inputs, size_t input_count,
                                           uint32_t width, const cloze_call_options *options, cloze_model **whitened,
                                           cloze_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * 18  Pretrain
+ *
+ *     cloze_vocabulary_learn("books", &vocabulary_options, "vocabulary", &error);
+ *     cloze_model_create(config, strlen(config), "vocabulary", NULL, &model, &error);
+ *     cloze_corpus_open(model, "books", NULL, &corpus, &error);
+ *     options.objective = CLOZE_OBJECTIVE_PRETRAINING;
+ *     cloze_trainer_new(model, &options, NULL, &trainer, &error);
+ *     cloze_trainer_pretrain(trainer, corpus, NULL, NULL, NULL, &error);
+ *     cloze_trainer_save(trainer, "my-bert", &error);
+ *
+ * From plain text to a model; or, with a model that was opened, on to one that knows your text. Text is a folder, whose
+ * .txt files are read in the order of their paths, or one file: UTF-8, a blank line between documents.
+ */
+
+/* Text as token ids of one vocabulary, in a scratch file without a name: it may be larger than memory. Immutable.
+ * @since 0.3.0 */
+typedef struct cloze_corpus cloze_corpus;
+
+/* Whether the vocabulary tells capital letters and accents apart. */
+#define CLOZE_CASING_UNCASED 0u
+#define CLOZE_CASING_CASED 1u
+
+/* What a line of text is. */
+#define CLOZE_CORPUS_PARAGRAPHS 0u /* sentences, found by their punctuation (UAX #29) */
+#define CLOZE_CORPUS_SENTENCES 1u  /* one sentence */
+
+/* @since 0.3.0 */
+typedef struct cloze_vocabulary_options {
+    uint32_t size;
+    uint32_t tokens;        /* most tokens of the vocabulary; 0: 30522 */
+    uint32_t casing;        /* CLOZE_CASING_... */
+    uint32_t lines;         /* CLOZE_CORPUS_... */
+    uint32_t min_frequency; /* what occurs less often is not joined to a token; 0: 2 */
+    uint32_t max_tokens;    /* model_max_length in tokenizer_config.json; 0: 512 */
+} cloze_vocabulary_options;
+#define CLOZE_VOCABULARY_OPTIONS_INIT { sizeof(cloze_vocabulary_options), 0, 0, 0, 0, 0 }
+
+/* Learns a WordPiece vocabulary from text and writes vocab.txt, tokenizer.json and the files beside them into a folder,
+ * which is made if need be. The same text gives the same bytes.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_vocabulary_learn(const char *path, const cloze_vocabulary_options *options,
+                                              const char *folder, cloze_error *error);
+
+/* @since 0.3.0 */
+typedef struct cloze_create_options {
+    uint32_t size;
+    uint32_t threads;   /* as of cloze_model_open */
+    uint32_t objective; /* which heads: of CLOZE_OBJECTIVE_MASKED_LM or CLOZE_OBJECTIVE_PRETRAINING; 0: the latter */
+    uint32_t reserved;  /* 0 */
+    uint64_t seed;      /* 0: 42 */
+} cloze_create_options;
+#define CLOZE_CREATE_OPTIONS_INIT { sizeof(cloze_create_options), 0, 0, 0, 0 }
+
+/* A model of random weights, as HuggingFace makes them: "config" is the text of a config.json, "tokenizer" a folder with a
+ * vocabulary. CLOZE_INVALID_ARGUMENT where that has more tokens than the config's vocab_size.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_model_create(const void *config, size_t config_size, const char *tokenizer,
+                                          const cloze_create_options *options, cloze_model **model,
+                                          cloze_error *error);
+
+/* @since 0.3.0 */
+typedef struct cloze_corpus_options {
+    uint32_t size;
+    uint32_t lines;      /* CLOZE_CORPUS_... */
+    uint32_t max_tokens; /* of the examples to be made of it: longer sentences are cut; 0: what the model allows */
+    uint32_t reserved;   /* 0 */
+} cloze_corpus_options;
+#define CLOZE_CORPUS_OPTIONS_INIT { sizeof(cloze_corpus_options), 0, 0, 0 }
+
+/* Reads text and splits it into tokens of the model's vocabulary. A file that is not UTF-8 text is CLOZE_INVALID_FILE,
+ * which names its line and byte, before anything else is read; no text at all is CLOZE_INVALID_INPUT. What is left out or
+ * cut is no error but a notice.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_corpus_open(const cloze_model *model, const char *path,
+                                         const cloze_corpus_options *options, cloze_corpus **corpus,
+                                         cloze_error *error);
+
+/* What a corpus holds. The library writes as many bytes as "size" says.
+ * @since 0.3.0 */
+typedef struct cloze_corpus_state {
+    uint32_t size;
+    uint32_t notices; /* number of them */
+    uint64_t documents;
+    uint64_t sentences;
+    uint64_t tokens;
+} cloze_corpus_state;
+#define CLOZE_CORPUS_STATE_INIT { sizeof(cloze_corpus_state), 0, 0, 0, 0 }
+
+/* @since 0.3.0 */
+CLOZE_API cloze_status cloze_corpus_info(const cloze_corpus *corpus, cloze_corpus_state *state, cloze_error *error);
+
+/* What was left out or cut, with its place: "books/a.txt: no text".
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_corpus_notice(const cloze_corpus *corpus, uint32_t notice, char *message, size_t capacity,
+                                           size_t *size, cloze_error *error);
+
+/* No call may be using it.
+ * @since 0.3.0 */
+CLOZE_API void cloze_corpus_free(cloze_corpus *corpus);
+
+/* As cloze_trainer_fit, with examples made of text (Devlin et al. 2019): pairs of segments, half of which follow each
+ * other, and masks, both anew in every epoch, from the trainer's seed alone. The objective is CLOZE_OBJECTIVE_MASKED_LM or
+ * CLOZE_OBJECTIVE_PRETRAINING; the latter refuses a corpus of one document. dev, options and result may be NULL.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_trainer_pretrain(cloze_trainer *trainer, const cloze_corpus *train,
+                                              const cloze_corpus *dev, const cloze_fit_options *options,
+                                              cloze_fit_result *result, cloze_error *error);
+
+/* "loss", "perplexity", "mlm_accuracy", "nsp_accuracy" ... of the model on text. Of "recipe" only what makes examples of it
+ * counts, and the objective. Room for CLOZE_MAX_METRICS is needed. Of the options, text and max_tokens are 0.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_evaluate_corpus(const cloze_model *model, const cloze_corpus *corpus,
+                                             const cloze_train_options *recipe, const cloze_call_options *options,
+                                             cloze_metric *metrics, size_t capacity, size_t *count,
+                                             cloze_error *error);
+
+/* ---------------------------------------------------------------------------------------------------------------------
+ * 19  Generate
+ *
+ * With causal models: config.json has "is_decoder": true. Others answer CLOZE_UNSUPPORTED.
+ */
+
+/* A token that was generated.
+ * @since 0.3.0 */
+typedef struct cloze_new_token {
+    uint32_t input;        /* index of its input */
+    uint32_t continuation; /* number of its continuation of that input, from 0 */
+    int32_t id;
+    float log_probability; /* natural logarithm, as the model gives it: before temperature, top_k and top_p */
+} cloze_new_token;
+
+/* Called with each token as soon as it is there; a result other than 0 makes it the last of its continuation. Must not
+ * throw or jump out of the call.
+ * @since 0.3.0 */
+typedef int (*cloze_token_callback)(void *user, const cloze_new_token *token);
+
+/* @since 0.3.0 */
+typedef struct cloze_generate_options {
+    uint32_t size;
+    uint32_t text;          /* CLOZE_TEXT_... */
+    uint32_t prompt_tokens; /* longest input in tokens; 0: what the model allows */
+    uint32_t max_tokens;    /* most new tokens of a continuation; 0: what the model has positions for */
+    uint32_t count;         /* continuations of every input; 0: 1. More than one have to be drawn */
+    float temperature;      /* 0: the likeliest token each time. Else tokens are drawn: below 1 likely ones more often */
+    uint32_t top_k;         /* of so many likeliest; 0: of all */
+    float top_p;            /* of the likeliest whose probabilities sum to this; 0: of all */
+    uint64_t seed;          /* one seed gives one text on any number of threads */
+    const cloze_cancel *cancel;
+    cloze_progress progress;
+    cloze_token_callback token;
+    void *user;         /* handed to progress and token */
+    const int32_t *end; /* id of the token that ends a text; NULL: the tokenizer's [SEP] */
+} cloze_generate_options;
+#define CLOZE_GENERATE_OPTIONS_INIT { sizeof(cloze_generate_options), 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, NULL }
+
+/* Continuations of every input, until [SEP], max_tokens, or the end of the model's positions: input by input,
+ * continuation by continuation, token by token. A [SEP] that ended a continuation is its last token. The count is what
+ * was generated; the capacity has to be that of the longest continuations there could be, which a buffer that is too small
+ * is told. A text goes in without the [SEP] that would end it; token ids are taken as they are. [PAD], [UNK], [CLS]
+ * and [MASK] are never generated.
+ * @since 0.3.0 */
+CLOZE_API cloze_status cloze_generate(const cloze_model *model, const cloze_input *inputs, size_t input_count,
+                                      const cloze_generate_options *options, cloze_new_token *tokens, size_t capacity,
+                                      size_t *count, cloze_error *error);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,3 @@
+module github.com/cloze/cloze/bindings/go
+
+go 1.24
