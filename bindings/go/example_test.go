@@ -33,7 +33,7 @@ func ExampleModel_Fill() {
 	}
 	// Output:
 	// door 0.551
-	// window 0.038
+	// room 0.038
 }
 
 func ExampleModel_Tokenize() {
@@ -52,11 +52,8 @@ func ExampleModel_Tokenize() {
 	// Output:
 	// 0 "a"
 	// 1 "na"
-	// 1 "ï"
-	// 1 "ve"
-	// 2 "ca"
-	// 2 "f"
-	// 2 "é"
+	// 1 "ïve"
+	// 2 "café"
 }
 
 func ExampleModel_Score() {
