@@ -32,8 +32,8 @@ func ExampleModel_Fill() {
 		fmt.Printf("%s %.3f\n", text, w.Probability)
 	}
 	// Output:
-	// door 0.680
-	// window 0.062
+	// door 0.551
+	// room 0.038
 }
 
 func ExampleModel_Tokenize() {

@@ -136,16 +136,18 @@ func TestLeaks(t *testing.T) {
 			settle()
 		}
 		before := settle()
-		const rounds = 10
+		const rounds = 20
 		for range rounds {
 			round(closes)
 			if !closes {
 				settle()
 			}
 		}
-		// one model in memory is more than 10 MiB
-		if grown := settle() - before; grown > rounds*10<<10/4 {
-			t.Errorf("closes %v: %d KiB more after %d rounds", closes, grown, rounds)
+		// one model in memory is more than 10 MiB; an allocator keeps a few that were freed
+		grown := settle() - before
+		t.Logf("closes %v: %d KiB more after %d rounds", closes, grown, rounds)
+		if grown > rounds*10<<10/2 {
+			t.Errorf("closes %v: memory grows", closes)
 		}
 	}
 }

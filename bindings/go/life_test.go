@@ -278,7 +278,7 @@ func TestTokensEnd(t *testing.T) {
 
 // TestMiniLM compares the cosines of a model that sentence-transformers made with what the README tells.
 func TestMiniLM(t *testing.T) {
-	m := open(t, shared(t, "all-MiniLM-L6-v2"), nil)
+	m := open(t, shared(t, "minilm"), nil)
 	v := embed(t, m, "Hello world", "How are you")
 	cosine := 0.0
 	for i := range v[:384] {
