@@ -32,7 +32,7 @@ func ExampleModel_Fill() {
 		fmt.Printf("%s %.3f\n", text, w.Probability)
 	}
 	// Output:
-	// door 0.551
+	// door 0.680
 	// room 0.038
 }
 
