@@ -33,7 +33,7 @@ func ExampleModel_Fill() {
 	}
 	// Output:
 	// door 0.680
-	// room 0.038
+	// window 0.062
 }
 
 func ExampleModel_Tokenize() {
