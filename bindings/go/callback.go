@@ -6,6 +6,7 @@ package cloze
 import "C"
 
 import (
+	"context"
 	"runtime/cgo"
 	"unsafe"
 )
@@ -15,6 +16,7 @@ type Progress func(done, total uint64) error
 
 // callbacks are the functions of one call, and what became of them.
 type callbacks struct {
+	ctx      context.Context // its end, in a callback, ends the call at once
 	progress Progress
 	observe  func(TrainEvent) error
 	token    func(NewToken) bool
@@ -55,13 +57,16 @@ func clozeGoCallback(handle C.uintptr_t, kind C.int, data unsafe.Pointer) (stop 
 		}
 		return 1
 	}
+	if f.ctx.Err() != nil {
+		return 1
+	}
 	return stop
 }
 
 // callbacks returns the functions of the call, and the address of their handle for C.
 func (c *call) callbacks() (*callbacks, unsafe.Pointer) {
 	if c.functions == nil {
-		c.functions = new(callbacks)
+		c.functions = &callbacks{ctx: c.ctx}
 		c.handle = cgo.NewHandle(c.functions)
 		c.user = one[C.uintptr_t](c)
 		*c.user = C.uintptr_t(c.handle)
