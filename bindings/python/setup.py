@@ -18,7 +18,7 @@ NAME = {"win32": "cloze.dll", "darwin": "libcloze.dylib"}.get(sys.platform, "lib
 
 
 def built() -> Path:
-    """The library that cargo builds; CLOZE_FEATURES lists features of the crate, "linalg"."""
+    """The library that cargo builds; CLOZE_FEATURES lists features of the crate: "cuda,linalg"."""
     root = HERE.parents[1]
     if not (root / "Cargo.toml").exists():
         raise SystemExit(
@@ -26,7 +26,7 @@ def built() -> Path:
             f"or set CLOZE_LIBRARY to {NAME}"
         )
     command = ["cargo", "build", "--release", "--lib", "--no-default-features", "--message-format=json"]
-    command += ["--features", os.environ.get("CLOZE_FEATURES", "")]
+    command += ["--features", os.environ.get("CLOZE_FEATURES", "cuda")]
     try:
         lines = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     except FileNotFoundError:

@@ -21,6 +21,7 @@ from ._answers import (
     Checkpoint,
     Continuation,
     CorpusInfo,
+    Device,
     Entity,
     Evaluation,
     Fit,
@@ -53,7 +54,7 @@ from ._errors import (
 from ._inputs import Batch, Ids, Input, Text
 from ._library import path as library_path
 from ._library import version as library_version
-from ._model import CallOptions, Model, TextOptions, perplexity
+from ._model import CallOptions, Model, Place, TextOptions, devices, perplexity
 from ._recipe import TrainOptions
 from ._trainer import Event, Observer, Trainer
 
@@ -74,6 +75,7 @@ __all__ = [
     "Corpus",
     "CorpusInfo",
     "Dataset",
+    "Device",
     "Entity",
     "Error",
     "Evaluation",
@@ -94,6 +96,7 @@ __all__ = [
     "NotFinite",
     "Observer",
     "OutOfMemory",
+    "Place",
     "Progress",
     "Score",
     "Step",
@@ -107,6 +110,7 @@ __all__ = [
     "Trainer",
     "TrainerInfo",
     "Unsupported",
+    "devices",
     "learn_vocabulary",
     "library_path",
     "library_version",

@@ -46,6 +46,26 @@ class Info(NamedTuple):
     """Numbers in the tensors that are used."""
 
 
+class Device(NamedTuple):
+    """A device that models can run on, or what a model runs on."""
+
+    id: str
+    """What `Model(device=...)` takes: "cpu", "cuda:0"."""
+    name: str
+    """As its maker calls it; of the CPU, the instruction set in use."""
+    usable: bool
+    note: str
+    """Why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or empty."""
+    precision: str
+    """Of a model, its own; of a device, what "auto" is there."""
+    capability: int
+    """Of a GPU, 90 for compute capability 9.0; 0 for the CPU."""
+    memory: int
+    """Bytes; 0 where that is not known."""
+    free_memory: int
+    """Bytes of it."""
+
+
 class Token(NamedTuple):
     """One token as the model sees it."""
 

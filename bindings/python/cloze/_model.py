@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _raw
-from ._answers import Candidate, Continuation, Entity, Info, NewToken, Score, Token, TokenScore, records
+from ._answers import Candidate, Continuation, Device, Entity, Info, NewToken, Score, Token, TokenScore, records
 from ._calls import (
     Cancel,
     Kept,
@@ -84,6 +84,25 @@ def _each(batch: Inputs, answers: Sequence[_T]) -> Any:
     return answers[0] if batch.single else answers
 
 
+class Place(TypedDict, total=False):
+    """What a model runs on, and with it all that is made from it."""
+
+    threads: int
+    """Worker threads; 0: one per processor."""
+    device: str
+    """"cpu", the default; "cuda", "cuda:1": `NoDevice` where it cannot be used; "auto": a GPU that can be used and has
+    room for the model, else the CPU."""
+    precision: str
+    """What hidden states are kept in: "auto", bf16 on a GPU and f32 on the CPU; "f32", "bf16", "f16"."""
+
+
+def _place(kind: Any, *, threads: int = 0, device: str | None = None, precision: str = "auto", **fields: Any) -> Any:
+    """An option struct with a place in it."""
+    options = options_of(kind, threads=threads, precision=constant("PRECISION", precision), **fields)
+    options.device = Kept().string(device)
+    return options
+
+
 class Model(Owner):
     """An open model. It never changes; any number of threads may ask it at the same time.
 
@@ -91,9 +110,9 @@ class Model(Owner):
     for each. An input is a text, a pair of texts as a tuple, or `Ids`.
     """
 
-    def __init__(self, folder: Folder, *, threads: int = 0) -> None:
-        """Opens a HuggingFace folder of a BERT or ALBERT. `threads`: worker threads; 0: one per processor."""
-        options = options_of(_raw.cloze_open_options, threads=threads)
+    def __init__(self, folder: Folder, **place: Unpack[Place]) -> None:
+        """Opens a HuggingFace folder of a BERT or ALBERT; see `Place`."""
+        options = _place(_raw.cloze_open_options, **place)
         self._open(functions.cloze_model_open, path_bytes(folder), byref(options))
 
     @classmethod
@@ -101,11 +120,11 @@ class Model(Owner):
         return functions.cloze_model_close
 
     @classmethod
-    def from_memory(cls, files: Mapping[str, Any], *, threads: int = 0) -> Model:
+    def from_memory(cls, files: Mapping[str, Any], **place: Unpack[Place]) -> Model:
         """Opens a model whose files are in memory, as bytes, memoryviews or other buffers: "config.json",
         "model.safetensors", "tokenizer.json" ... by their paths within the folder. They are used in place, and kept as
         long as the model, its trainers and models made from it are open: they must not change."""
-        options = options_of(_raw.cloze_open_options, threads=threads)
+        options = _place(_raw.cloze_open_options, **place)
         kept = [np.frombuffer(data, dtype=np.uint8) for data in files.values()]
         array = (_raw.cloze_file * max(len(files), 1))()
         for entry, name, data in zip(array, files, kept):
@@ -124,14 +143,14 @@ class Model(Owner):
         *,
         objective: str = "pretraining",
         seed: int = 42,
-        threads: int = 0,
+        **place: Unpack[Place],
     ) -> Model:
         """A model of random weights, as HuggingFace makes them. `config` is what config.json holds,
         `tokenizer` a folder with a vocabulary; heads are those of the `objective`, "masked_lm" or
         "pretraining"."""
         text = json.dumps(dict(config)).encode()
         number = constant("OBJECTIVE", objective)
-        options = options_of(_raw.cloze_create_options, threads=threads, objective=number, seed=seed)
+        options = _place(_raw.cloze_create_options, objective=number, seed=seed, **place)
         return cls._make(functions.cloze_model_create, text, len(text), path_bytes(tokenizer), byref(options))
 
     # What it is
@@ -149,6 +168,13 @@ class Model(Owner):
         info = options_of(_raw.cloze_info)
         call(functions.cloze_model_info, self._handle, byref(info))
         return info
+
+    @property
+    def device(self) -> Device:
+        """What it runs on."""
+        device = options_of(_raw.cloze_device)
+        call(functions.cloze_model_device, self._handle, byref(device))
+        return _device(device)
 
     @property
     def report(self) -> dict[str, Any]:
@@ -583,6 +609,25 @@ class Model(Owner):
         arguments = (self._handle, batch, len(batch), width, byref(fields))
         whitened._open(functions.cloze_model_whiten, *arguments, watch=watch)
         return whitened
+
+
+def _device(device: _raw.cloze_device) -> Device:
+    """The struct in Python."""
+    fields = {name: getattr(device, name) for name in Device._fields}
+    for name in ("id", "name", "note"):
+        fields[name] = fields[name].decode("utf-8")
+    fields.update(usable=device.usable == 1, precision=name_of("PRECISION", device.precision))
+    return Device(**fields)
+
+
+def devices() -> list[Device]:
+    """What models can run on, those that cannot be used among them. The CPU is the first."""
+    found = []
+    for index in range(functions.cloze_device_count()):
+        device = options_of(_raw.cloze_device)
+        call(functions.cloze_device_get, index, byref(device))
+        found.append(_device(device))
+    return found
 
 
 def perplexity(scores: Sequence[Score]) -> float:

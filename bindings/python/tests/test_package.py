@@ -324,6 +324,19 @@ def test_words_are_taken_as_they_come(model: cloze.Model) -> None:
             cloze.Dataset.of_words(words, tags)
 
 
+def test_devices(model: cloze.Model) -> None:
+    found = cloze.devices()
+    assert found[0].id == "cpu" and found[0].usable and found[0].name
+    assert all(device.note for device in found if not device.usable)
+    own = model.device
+    assert (own.id, own.precision, own.usable) == ("cpu", "f32", True)
+    for device in ("nowhere", "cuda:99"):
+        with pytest.raises(cloze.Error, match=device):
+            cloze.Model(ROOT / "model", device=device)
+    with pytest.raises(ValueError, match="precision: 'f8', expected one of auto, f32, bf16, f16"):
+        cloze.Model(ROOT / "model", precision="f8")
+
+
 def resident() -> int:
     """Bytes of memory that the process holds."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
