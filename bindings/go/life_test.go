@@ -288,3 +288,21 @@ func TestMiniLM(t *testing.T) {
 		t.Errorf("%s, expected 0.3624", got)
 	}
 }
+
+func TestDevices(t *testing.T) {
+	devices, err := cloze.Devices()
+	if err != nil || len(devices) == 0 || devices[0].ID != "cpu" || !devices[0].Usable {
+		t.Fatalf("%+v, %v; expected the CPU first", devices, err)
+	}
+	own, err := base(t).Device()
+	if err != nil || own.ID != "cpu" || own.Precision != cloze.PrecisionF32 {
+		t.Errorf("%+v, %v; expected the CPU with f32", own, err)
+	}
+	_, err = cloze.Open(filepath.Join(root, "model"), &cloze.OpenOptions{Device: "abacus"})
+	if err == nil || !strings.Contains(err.Error(), "abacus") {
+		t.Errorf("%v, expected an error that names the device", err)
+	}
+	if _, err := cloze.Open(filepath.Join(root, "model"), &cloze.OpenOptions{Precision: cloze.PrecisionF16}); !errors.Is(err, cloze.ErrUnsupported) && !errors.Is(err, cloze.ErrInvalidArgument) {
+		t.Errorf("%v, expected that the CPU has no f16", err)
+	}
+}

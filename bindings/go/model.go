@@ -12,7 +12,9 @@ import (
 
 // OpenOptions are the options of [Open], [OpenMemory] and [OpenFS].
 type OpenOptions struct {
-	Threads int // worker threads of the model; 0: one per processor
+	Threads   int    // worker threads of the model; 0: one per processor
+	Device    string // "cpu", "cuda", "cuda:1" or "auto": the first that can be used and has room for it; "": "cpu"
+	Precision Precision
 }
 
 // Tasks are what a folder has heads for, as bits.
@@ -84,6 +86,8 @@ func (c *call) openOptions(options *OpenOptions) *C.cloze_open_options {
 	o := one[C.cloze_open_options](c)
 	o.size = C.uint32_t(unsafe.Sizeof(*o))
 	o.threads = c.u32("Threads", own.Threads)
+	o.device = c.optional("Device", own.Device)
+	o.precision = C.uint32_t(own.Precision)
 	return o
 }
 

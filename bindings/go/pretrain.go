@@ -66,6 +66,8 @@ type CreateOptions struct {
 	Threads   int       // worker threads of the model; 0: one per processor
 	Objective Objective // which heads: of ObjectiveMaskedLM or ObjectivePretraining; 0: the latter
 	Seed      uint64    // 0: 42
+	Device    string    // as in OpenOptions
+	Precision Precision
 }
 
 // Create returns a model of random weights, as HuggingFace makes them: config is the text of a config.json, tokenizer a
@@ -78,6 +80,8 @@ func Create(config []byte, tokenizer string, options *CreateOptions) (*Model, er
 		o.threads = c.u32("Threads", own.Threads)
 		o.objective = C.uint32_t(own.Objective)
 		o.seed = C.uint64_t(own.Seed)
+		o.device = c.optional("Device", own.Device)
+		o.precision = C.uint32_t(own.Precision)
 		folder := c.str("tokenizer", tokenizer)
 		if c.argument != nil {
 			return C.CLOZE_OK
