@@ -465,6 +465,7 @@ fn a_named_head_stands_beside_the_folder_s_own() {
     assert!(complaint.contains("mood"), "{complaint}");
 }
 
+#[cfg(unix)] // `kill`
 #[test]
 fn ctrl_c_stops_and_says_what_is_kept() {
     let place = Place::new();

@@ -213,16 +213,19 @@ mod tests {
         let place = folder(&[
             ("b.txt", b"\xEF\xBB\xBFOne. Two.\r\n\r\nThree."),
             ("a/z.TXT", b"\n Four.\t\n \n\n"),
+            ("aB.txt", b"Five."), // between / and the separator of Windows
             (".hidden.txt", b"\xFF"),
             ("notes.md", b"\xFF"),
             ("table.tsv", b""),
             ("c.txt", b" \n"),
         ]);
         let (seen, found) = all(place.path(), Lines::Paragraphs).unwrap();
-        let expected = ["-", "0:2 Four.", "-", "-", "-", "1:1 One.", "1:1 Two.", "-", "1:3 Three.", "-", "-", "-"];
+        let expected = [
+            "-", "0:2 Four.", "-", "-", "-", "1:1 Five.", "-", "2:1 One.", "2:1 Two.", "-", "2:3 Three.", "-", "-", "-",
+        ];
         assert_eq!(seen, expected);
         let names: Vec<_> = found.files.iter().map(|f| f.strip_prefix(place.path()).unwrap().to_owned()).collect();
-        assert_eq!(names, ["a/z.TXT", "b.txt", "c.txt"].map(PathBuf::from));
+        assert_eq!(names, ["a/z.TXT", "aB.txt", "b.txt", "c.txt"].map(PathBuf::from));
         let notices: Vec<String> = found.notices.iter().map(ToString::to_string).collect();
         let at = |name: &str| place.path().join(name).display().to_string();
         assert_eq!(

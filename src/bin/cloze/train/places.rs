@@ -86,6 +86,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_that_is_not_there_yet_lies_in_one_that_is() {
+        let place = tempfile::tempdir().unwrap();
+        let (out, below) = (place.path().join("out"), place.path().join("out").join("a").join("b"));
+        let apart = |inner: &Path, outer: &Path| check_apart(("--checkpoints", inner), ("--out", outer));
+        for made in [false, true] {
+            if made {
+                fs::create_dir(&out).unwrap();
+            }
+            assert!(matches!(apart(&below, &out), Err(Stop::Usage(_))), "{made}");
+            assert!(matches!(apart(&out, &out), Err(Stop::Usage(_))), "{made}");
+            apart(&place.path().join("other"), &out).unwrap();
+            apart(&place.path().join("out2"), &out).unwrap();
+            apart(&out, &below).unwrap();
+        }
+    }
+
+    #[test]
     fn the_newest_checkpoint_has_the_most_steps() {
         let place = tempfile::tempdir().unwrap();
         assert_eq!(newest(&place.path().join("nowhere")).unwrap(), None);
