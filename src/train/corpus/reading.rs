@@ -221,7 +221,20 @@ mod tests {
         ]);
         let (seen, found) = all(place.path(), Lines::Paragraphs).unwrap();
         let expected = [
-            "-", "0:2 Four.", "-", "-", "-", "1:1 Five.", "-", "2:1 One.", "2:1 Two.", "-", "2:3 Three.", "-", "-", "-",
+            "-",
+            "0:2 Four.",
+            "-",
+            "-",
+            "-",
+            "1:1 Five.",
+            "-",
+            "2:1 One.",
+            "2:1 Two.",
+            "-",
+            "2:3 Three.",
+            "-",
+            "-",
+            "-",
         ];
         assert_eq!(seen, expected);
         let names: Vec<_> = found.files.iter().map(|f| f.strip_prefix(place.path()).unwrap().to_owned()).collect();
