@@ -169,7 +169,7 @@ fn unique() -> String {
 
 impl Target {
     fn find(path: &Path) -> Result<Self> {
-        let full = match fs::canonicalize(path) {
+        let full = match system::whole(path) {
             Ok(full) => full,
             Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => path.to_owned(),
             Err(e) => return Err(Error::io(path, &e)),
@@ -275,7 +275,8 @@ impl Target {
         let refuse = |what: &str| Err(Error::argument(format!("{}: {what}", path.display())));
         let entries = match fs::read_dir(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == ErrorKind::NotADirectory => return refuse("a file, expected a folder to write"),
+            // what systems say of listing a file differs
+            Err(_) if path.is_file() => return refuse("a file, expected a folder to write"),
             entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|e| Error::io(&path, &e))?,
         };
         let holds = |name: &str| entries.iter().any(|entry| entry.file_name() == name);

@@ -105,11 +105,11 @@ impl Programs {
     }
 }
 
-/// Runs a program that has to succeed and returns what it prints.
+/// Runs a program that has to succeed and returns what it prints, with `\n` at the ends of lines.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
     let output: Output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out.into_owned()
+    out.replace("\r\n", "\n")
 }

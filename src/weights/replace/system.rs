@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 #[cfg(windows)]
 use std::{thread, time::Duration};
 
@@ -105,6 +105,18 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
 /// Whether it was refused because something is open, which elsewhere is no reason.
 pub(super) fn in_use(error: &io::Error) -> bool {
     cfg!(windows) && matches!(error.raw_os_error(), Some(ACCESS_DENIED | SHARING_VIOLATION))
+}
+
+/// A path that is there, in full and with its links followed.
+#[cfg(not(windows))]
+pub(super) fn whole(path: &Path) -> io::Result<PathBuf> {
+    fs::canonicalize(path)
+}
+
+/// The same; the form that the system has for followed links, `\\?\C:\…`, only where there is a link.
+#[cfg(windows)]
+pub(super) fn whole(path: &Path) -> io::Result<PathBuf> {
+    if fs::symlink_metadata(path)?.is_symlink() { fs::canonicalize(path) } else { std::path::absolute(path) }
 }
 
 /// The contents of a file are on the disk. Windows flushes only what may be written.

@@ -224,7 +224,8 @@ fn folders_of_something_else_are_not_replaced() {
     let file = root.path().join("file");
     fs::write(&file, "").unwrap();
     refused(NewFolder::begin(&file), Status::InvalidArgument, &["file", "expected a folder"]);
-    for nameless in ["", "/", "absent/.."] {
+    // Windows resolves `..` before it looks
+    for nameless in ["", "/", "absent/.."].into_iter().take(if cfg!(windows) { 2 } else { 3 }) {
         refused(NewFolder::begin(Path::new(nameless)), Status::InvalidArgument, &[nameless, "no name"]);
     }
     fs::create_dir(target.join(".git")).unwrap();
