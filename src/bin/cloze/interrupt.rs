@@ -53,3 +53,22 @@ fn watch(cancel: Cancel) -> std::io::Result<impl FnOnce() + Send> {
         cancel.set();
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn the_first_request_sets_the_flag_and_ends_nothing() {
+        let cancel = watched().unwrap();
+        assert!(!cancel.is_set());
+        signal_hook::low_level::raise(SIGINT).unwrap();
+        let begun = Instant::now();
+        while !cancel.is_set() {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
