@@ -5,7 +5,7 @@ use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
-use crate::ops::linear::{Linear, Weight};
+use crate::ops::linear::{self, Linear, Weight};
 use crate::weights::{Stored, Weights};
 
 use super::config::{Architecture, Config, Position};
@@ -17,12 +17,19 @@ pub struct Dense<D: Device> {
     pub weight: Weight<D>,
     /// Absent only in sentence-transformers' Dense modules.
     pub bias: Option<Tensor<D>>,
+    /// The weight once more, rearranged for products. Not of layers that train.
+    pub packed: Option<D::Packed>,
 }
 
 impl<D: Device> Dense<D> {
+    /// A layer whose weight is multiplied as it is.
+    pub fn new(weight: Weight<D>, bias: Option<Tensor<D>>) -> Self {
+        Self { weight, bias, packed: None }
+    }
+
     /// The layer as the linear op takes it.
     pub fn linear(&self) -> Linear<'_, D> {
-        Linear { weight: &self.weight, bias: self.bias.as_ref() }
+        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.as_ref() }
     }
 }
 
@@ -84,6 +91,24 @@ pub struct Layer<D: Device> {
     pub output: Dense<D>,
     /// After the feed-forward part.
     pub output_norm: Norm<D>,
+}
+
+impl<D: linear::Op> Layer<D> {
+    /// Rearranges the weights of all six linear layers for products.
+    pub fn pack(&mut self, device: &D) -> Result<()> {
+        let layers = [
+            &mut self.query,
+            &mut self.key,
+            &mut self.value,
+            &mut self.attention_output,
+            &mut self.intermediate,
+            &mut self.output,
+        ];
+        for layer in layers {
+            layer.packed = linear::pack(device, &layer.weight)?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether a linear layer has a bias.
@@ -159,13 +184,12 @@ impl<D: Device> Loader<'_, D> {
 
     /// `name.weight` and, where there is one, `name.bias` as a linear layer.
     pub fn dense_with(&mut self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Dense<D>> {
-        Ok(Dense {
-            weight: self.weight(&format!("{name}.weight"), outputs, inputs)?,
-            bias: match bias {
-                Bias::Stored => Some(self.vector(&format!("{name}.bias"), outputs)?),
-                Bias::None => None,
-            },
-        })
+        let weight = self.weight(&format!("{name}.weight"), outputs, inputs)?;
+        let bias = match bias {
+            Bias::Stored => Some(self.vector(&format!("{name}.bias"), outputs)?),
+            Bias::None => None,
+        };
+        Ok(Dense::new(weight, bias))
     }
 
     /// `name.weight` and `name.bias` as a layer norm.

@@ -1,10 +1,14 @@
 //! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
 
+mod packed;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use packed::{Arithmetic, Groups, Packed};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{Element, Scalar};
@@ -17,6 +21,7 @@ use crate::simd::Isa;
 pub struct Cpu {
     pool: Arc<Pool>,
     isa: Isa,
+    arithmetic: Arithmetic,
     spare: Arc<Spare>,
     cancel: Option<Cancel>,
 }
@@ -40,7 +45,18 @@ impl Cpu {
 
     /// A CPU of `threads` threads that uses `isa`.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
-        Ok(Self { pool: Arc::new(Pool::new(threads)?), isa, spare: Arc::default(), cancel: None })
+        let pool = Arc::new(Pool::new(threads)?);
+        Ok(Self { pool, isa, arithmetic: Arithmetic::F32, spare: Arc::default(), cancel: None })
+    }
+
+    /// The same CPU, for models whose encoders' weights are multiplied as `arithmetic` says.
+    pub fn with_arithmetic(&self, arithmetic: Arithmetic) -> Self {
+        Self { arithmetic, ..self.clone() }
+    }
+
+    /// What weights are packed as.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// The same CPU, for a call that stops once `cancel` is set.
@@ -71,6 +87,7 @@ impl Cpu {
 
 impl Device for Cpu {
     type Activation = f32;
+    type Packed = Packed;
     type Buffer<E: Scalar> = CpuBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CpuBuffer<E>> {

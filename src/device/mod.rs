@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
@@ -69,6 +69,9 @@ pub struct Portions {
 pub trait Device: Clone + Send + Sync + 'static {
     /// What hidden states consist of. Parameters, their gradients and statistics are f32 on every device.
     type Activation: Scalar;
+
+    /// Weights rearranged for this device's products.
+    type Packed: Send + Sync;
 
     /// Elements in this device's memory.
     type Buffer<E: Scalar>: Send + Sync;

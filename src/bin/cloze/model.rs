@@ -33,7 +33,8 @@ pub struct RunsOn {
     #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
 
-    /// Type of hidden states: f32; with CUDA also bf16, and f16, which does not train [default: bf16 with CUDA, else f32]
+    /// What is computed in: f32; bf16; on the CPU int8; with CUDA f16, which does not train [default: bf16 with CUDA, else
+    /// f32]
     #[arg(long, value_name = "TYPE", default_value = "auto", hide_default_value = true)]
     precision: Precision,
 }

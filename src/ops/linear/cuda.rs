@@ -50,6 +50,10 @@ fn weights(products: &Products<'_>, layers: &[Linear<'_, Cuda>], rows: usize) ->
 }
 
 impl Op for Cuda {
+    fn linear_pack(&self, _: &Weight<Cuda>) -> Result<Option<std::convert::Infallible>> {
+        Ok(None)
+    }
+
     fn linear_forward(
         &self,
         x: &Hidden<Cuda>,

@@ -52,6 +52,8 @@ pub struct Linear<'a, D: Device> {
     pub weight: &'a Weight<D>,
     /// `[1, N]`
     pub bias: Option<&'a Tensor<D>>,
+    /// The weight once more, as [`pack`] has rearranged it. Answers are computed from it where all layers have it.
+    pub packed: Option<&'a D::Packed>,
 }
 
 /// Gradients of a layer's parameters; `None` is frozen.
@@ -64,6 +66,8 @@ pub struct Gradients<'a, D: Device> {
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
+    /// The weight as this device multiplies it fastest; none where that is as it is.
+    fn linear_pack(&self, weight: &Weight<Self>) -> Result<Option<Self::Packed>>;
     /// Writes all of `y`.
     fn linear_forward(
         &self,
@@ -87,6 +91,11 @@ pub trait Op: Device {
         layers: &[Linear<'_, Self>],
         gradients: Vec<Gradients<'_, Self>>,
     ) -> Result<()>;
+}
+
+/// The weight rearranged for products, in the device's arithmetic; none where the device has no use for that.
+pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<Option<D::Packed>> {
+    device.linear_pack(weight)
 }
 
 /// y `[T, ΣN]` = f(x Wᵀ + b) for each of `layers`, side by side. `y` takes that shape.

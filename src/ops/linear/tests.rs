@@ -29,7 +29,10 @@ fn agrees(cpu: &Cpu, rows: usize, outputs: [usize; 2], depth: usize) {
     let mut y =
         Tensor::from_host(cpu, &vec![f32::NAN; rows * (outputs[0] + outputs[1])], rows, outputs[0] + outputs[1])
             .unwrap();
-    let layers = [Linear { weight: &weights[0], bias: Some(&bias) }, Linear { weight: &weights[1], bias: None }];
+    let layers = [
+        Linear { weight: &weights[0], bias: Some(&bias), packed: None },
+        Linear { weight: &weights[1], bias: None, packed: None },
+    ];
     forward(cpu, &tensor(&x, rows, depth), &layers, Activation::Identity, &mut y).unwrap();
     let y = y.to_host(cpu).unwrap();
 
@@ -71,7 +74,7 @@ fn a_row_is_the_same_alone_and_in_company_and_on_any_number_of_threads() {
         let weight = Weight::F32(Tensor::from_host(cpu, &w, outputs, depth).unwrap());
         let x = Tensor::from_host(cpu, &x[..rows * depth], rows, depth).unwrap();
         let mut y = Tensor::new(cpu, 0, 0).unwrap();
-        forward(cpu, &x, &[Linear { weight: &weight, bias: None }], Activation::GeluErf, &mut y).unwrap();
+        forward(cpu, &x, &[Linear { weight: &weight, bias: None, packed: None }], Activation::GeluErf, &mut y).unwrap();
         y.to_host(cpu).unwrap()
     };
     for isa in crate::simd::Isa::available() {
@@ -90,7 +93,7 @@ fn shapes_that_disagree_are_refused() {
     let weight = Weight::F32(Tensor::from_host(&cpu, &[0.0; 6], 2, 3).unwrap());
     let x = Tensor::from_host(&cpu, &[0.0; 4], 1, 4).unwrap();
     let mut y = Tensor::new(&cpu, 0, 0).unwrap();
-    let layer = [Linear { weight: &weight, bias: None }];
+    let layer = [Linear { weight: &weight, bias: None, packed: None }];
     assert!(forward(&cpu, &x, &layer, Activation::Identity, &mut y).is_err());
 }
 
@@ -138,7 +141,7 @@ impl Shape {
             Weight::Bf16(Tensor::from_host(cpu, &brains, outputs[1], depth).unwrap()),
             Weight::F16(Tensor::from_host(cpu, &halves, outputs[2], depth).unwrap()),
         ];
-        let layers: Vec<_> = weights.iter().map(|weight| Linear { weight, bias: None }).collect();
+        let layers: Vec<_> = weights.iter().map(|weight| Linear { weight, bias: None, packed: None }).collect();
         let (x, dy) = (tensor(&self.x(), rows, depth), tensor(&self.dy(), rows, self.stride()));
         let mut dx = tensor(&vec![f32::NAN; rows * depth], rows, depth);
         backward_input(cpu, &dy, &layers, &mut dx).unwrap();
@@ -245,8 +248,13 @@ fn no_rows_leave_gradients_as_they_are() {
     assert!(dx.is_empty() && dw.iter().chain(&db).all(|&value| value == 1.0));
     let mut dx = Tensor::from_host(&cpu, &[f32::NAN; 2], 1, 2).unwrap();
     let weight = Weight::F32(Tensor::zeros(&cpu, 0, 2).unwrap());
-    backward_input(&cpu, &Tensor::zeros(&cpu, 1, 0).unwrap(), &[Linear { weight: &weight, bias: None }], &mut dx)
-        .unwrap();
+    backward_input(
+        &cpu,
+        &Tensor::zeros(&cpu, 1, 0).unwrap(),
+        &[Linear { weight: &weight, bias: None, packed: None }],
+        &mut dx,
+    )
+    .unwrap();
     assert_eq!(dx.to_host(&cpu).unwrap(), [0.0; 2]);
 }
 
@@ -255,10 +263,11 @@ fn gradients_whose_shapes_disagree_are_refused() {
     let cpu = Cpu::new(1).unwrap();
     let zeros = |r, c| Tensor::zeros(&cpu, r, c).unwrap();
     let (weight, narrow) = (Weight::F32(zeros(2, 3)), Weight::F32(zeros(2, 1)));
-    let layers = [Linear { weight: &weight, bias: None }];
+    let layers = [Linear { weight: &weight, bias: None, packed: None }];
     let mut dx = zeros(0, 0);
     assert!(backward_input(&cpu, &zeros(4, 3), &layers, &mut dx).is_err(), "dy of another width");
-    let unlike = [Linear { weight: &weight, bias: None }, Linear { weight: &narrow, bias: None }];
+    let unlike =
+        [Linear { weight: &weight, bias: None, packed: None }, Linear { weight: &narrow, bias: None, packed: None }];
     assert!(backward_input(&cpu, &zeros(4, 4), &unlike, &mut dx).is_err(), "layers of other inputs");
 
     let refused = |x: (usize, usize), dy: (usize, usize), dw: (usize, usize), db: (usize, usize)| {
