@@ -59,17 +59,17 @@ struct Item {
 }
 
 /// Groups of rows that stay in a second-level cache while panels pass.
-const GROUPS: usize = 96 * 1024;
+const GROUPS: usize = 128 * 1024;
 /// Panels of one work item at most.
 const PANELS: usize = 16;
 
 /// Cuts the work. Items of the same rows follow each other, so that a thread finds them in its cache; items shrink towards
 /// the end, so that no thread waits long for another.
 fn items(rows: usize, stride: usize, panels: usize, threads: usize) -> Vec<Item> {
-    let most = (GROUPS / stride).max(48);
-    let blocks = rows.div_ceil(most);
-    let cut = rows.div_ceil(blocks.max(1)).max(1);
-    let (mut items, mut left) = (Vec::new(), blocks * panels);
+    // Whole tiles in every block but the last.
+    let most = (GROUPS / stride / MAX_ROWS * MAX_ROWS).max(4 * MAX_ROWS);
+    let cut = rows.div_ceil(rows.div_ceil(most).max(1)).next_multiple_of(MAX_ROWS);
+    let (mut items, mut left) = (Vec::new(), rows.div_ceil(cut) * panels);
     for first in (0..rows).step_by(cut) {
         let rows = first..rows.min(first + cut);
         let mut panel = 0;
@@ -100,7 +100,9 @@ impl DotKernel for Block<'_> {
     fn run<D: Dot>(self, d: D) {
         let width = width::<D>();
         let Item { rows, panels } = self.item;
-        for &(part, panel) in &self.panels[panels.clone()] {
+        for (place, &(part, panel)) in panels.clone().zip(&self.panels[panels.clone()]) {
+            let next = if place + 1 < panels.end { self.panels.get(place + 1) } else { None };
+            let next = next.map_or(&[][..], |&(part, panel)| self.parts[part].packed.panel(panel));
             let Part { packed, bias, column } = &self.parts[part];
             assert!(packed.width == width);
             let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
@@ -124,7 +126,9 @@ impl DotKernel for Block<'_> {
                     true => (unsafe { self.y.at(first, column) }, self.y.stride()),
                     false => (aside.as_mut_ptr(), width),
                 };
+                let ahead = next.len() * index / tiles..next.len() * (index + 1) / tiles;
                 let tile = Tile {
+                    ahead: &next[ahead],
                     left: self.left,
                     first,
                     rows: count,

@@ -17,6 +17,8 @@ pub struct Tile<'a> {
     pub rows: usize,
     /// `[groups, width]`
     pub panel: &'a [u32],
+    /// What will be multiplied next: it is fetched on the way.
+    pub ahead: &'a [u32],
     /// Of the panel's columns.
     pub scales: &'a [f32],
     /// See `scales`.
@@ -70,16 +72,31 @@ impl Tile<'_> {
     /// # Safety
     /// As for [`Tile::of_height`], with `ROWS` rows.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // of registers, which iterators would put into memory
     unsafe fn run<D: Dot, const VECTORS: usize, const ROWS: usize>(&self, d: D) {
         let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
         let a = self.left.at(self.first, ROWS);
-        // SAFETY: `at` checked A's rows; the panel, the scales and the sums have the lengths that `multiply` checked.
+        // Apart from the loops over sums: only small ones without another way out are unrolled whole and stay in registers.
+        let mut scales = [0.0; ROWS];
+        let mut zeros = [0; ROWS];
+        for r in 0..ROWS {
+            let scaling = self.left.scaling(self.first + r);
+            (scales[r], zeros[r]) = (scaling.scale, scaling.zero);
+        }
+        // SAFETY: `at` checked A's rows; the panel, the scales, the sums and the bias have the lengths that `multiply`
+        // checked.
         unsafe {
+            let mut bias = [s.zero(); VECTORS];
+            if let Some(values) = self.bias {
+                for (v, bias) in bias.iter_mut().enumerate() {
+                    *bias = s.load_ptr(values.as_ptr().add(v * lanes));
+                }
+            }
             let mut sums = [[d.start(0, self.sums.as_ptr()); VECTORS]; ROWS];
-            for (r, row) in sums.iter_mut().enumerate() {
-                let zero = self.left.scaling(self.first + r).zero;
-                for (v, sum) in row.iter_mut().enumerate() {
-                    *sum = d.start(zero, self.sums.as_ptr().add(v * lanes));
+            for v in 0..VECTORS {
+                let column_sums = self.sums.as_ptr().add(v * lanes);
+                for r in 0..ROWS {
+                    sums[r][v] = d.start(zeros[r], column_sums);
                 }
             }
             // One pointer a row and one common index: every address is then part of the instruction that loads from it.
@@ -89,25 +106,36 @@ impl Tile<'_> {
                 *row = black_box(a.add(r * self.left.stride()));
             }
             let (panel, groups) = (self.panel.as_ptr(), self.left.groups());
+            // A few lines in every turn: more at once than the processor keeps track of would hold up the rest.
+            let lines = self.ahead.len().div_ceil(LINE).div_ceil((groups / UNROLL).max(1));
+            let mut ahead = self.ahead.as_ptr();
             let mut k = 0;
             while k + UNROLL <= groups {
-                for step in k..k + UNROLL {
-                    Self::step::<D, VECTORS, ROWS>(d, &rows, step, panel, &mut sums);
+                for _ in 0..lines {
+                    s.prefetch_far(ahead.cast());
+                    ahead = ahead.wrapping_add(LINE);
                 }
+                // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
+                Self::step::<D, VECTORS, ROWS>(d, &rows, k, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 1, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 2, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 3, panel, &mut sums);
                 k += UNROLL;
             }
             for step in k..groups {
                 Self::step::<D, VECTORS, ROWS>(d, &rows, step, panel, &mut sums);
             }
-            for (r, row) in sums.iter().enumerate() {
-                let scale = self.left.scaling(self.first + r).scale;
-                for (v, &sum) in row.iter().enumerate() {
-                    let values = d.values(sum, scale, self.scales.as_ptr().add(v * lanes));
-                    let values = match self.bias {
-                        Some(bias) => s.add(values, s.load_ptr(bias.as_ptr().add(v * lanes))),
-                        None => values,
-                    };
-                    s.store_ptr(self.c.add(r * self.c_stride + v * lanes), values);
+            let mut values = [[s.zero(); VECTORS]; ROWS];
+            for v in 0..VECTORS {
+                let column_scales = self.scales.as_ptr().add(v * lanes);
+                for r in 0..ROWS {
+                    values[r][v] = d.values(sums[r][v], scales[r], column_scales);
+                }
+            }
+            for v in 0..VECTORS {
+                let c = self.c.add(v * lanes);
+                for r in 0..ROWS {
+                    s.store_ptr(c.add(r * self.c_stride), s.add(values[r][v], bias[v]));
                 }
             }
         }
@@ -145,3 +173,6 @@ impl Tile<'_> {
 
 /// Steps of depth between two tests for the end.
 const UNROLL: usize = 4;
+
+/// Groups in a cache line.
+const LINE: usize = 16;
