@@ -7,7 +7,7 @@ use super::inputs::{index, model as opened, optional_string};
 use super::options::{Sized32, choice};
 use super::outputs::Struct;
 use super::{cloze_error, cloze_model, cloze_status};
-use crate::engine::{self, DeviceChoice, DeviceDescription, OpenOptions, Precision};
+use crate::engine::{self, DeviceChoice, DeviceDescription, Memory, OpenOptions, Precision};
 use crate::error::{Error, Result};
 
 pub const CLOZE_PRECISION_AUTO: u32 = 0;
@@ -15,6 +15,9 @@ pub const CLOZE_PRECISION_F32: u32 = 1;
 pub const CLOZE_PRECISION_BF16: u32 = 2;
 pub const CLOZE_PRECISION_F16: u32 = 3;
 pub const CLOZE_PRECISION_INT8: u32 = 4;
+
+pub const CLOZE_MEMORY_FAST: u32 = 0;
+pub const CLOZE_MEMORY_LEAST: u32 = 1;
 
 /// By their numbers.
 const PRECISIONS: [Precision; 5] = [Precision::Auto, Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8];
@@ -100,7 +103,7 @@ fn described(device: &DeviceDescription, note: Option<&str>) -> cloze_device {
     }
 }
 
-/// The fields `threads`, `device` and `precision` of the struct `name`.
+/// The fields `threads`, `device`, `precision` and `memory` of the struct `name`.
 ///
 /// # Safety
 ///
@@ -110,6 +113,7 @@ pub(super) unsafe fn open_options(
     threads: u32,
     device: *const c_char,
     precision: u32,
+    memory: u32,
 ) -> Result<OpenOptions> {
     // SAFETY: the caller's promise.
     let device = unsafe { optional_string(&format!("{name}.device"), device) }?;
@@ -117,5 +121,6 @@ pub(super) unsafe fn open_options(
         threads: index(threads),
         device: device.map_or(Ok(DeviceChoice::Cpu), str::parse).map_err(|error: Error| error.within(name))?,
         precision: choice(&format!("{name}.precision"), precision, &PRECISIONS)?,
+        memory: choice(&format!("{name}.memory"), memory, &[Memory::Fast, Memory::Least])?,
     })
 }

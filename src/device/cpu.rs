@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use packed::{Arithmetic, Groups, Packed};
+pub use packed::{Arithmetic, Groups, Memory, Packed};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{Element, Scalar};
@@ -22,6 +22,7 @@ pub struct Cpu {
     pool: Arc<Pool>,
     isa: Isa,
     arithmetic: Arithmetic,
+    memory: Memory,
     spare: Arc<Spare>,
     cancel: Option<Cancel>,
 }
@@ -46,12 +47,17 @@ impl Cpu {
     /// A CPU of `threads` threads that uses `isa`.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
         let pool = Arc::new(Pool::new(threads)?);
-        Ok(Self { pool, isa, arithmetic: Arithmetic::F32, spare: Arc::default(), cancel: None })
+        Ok(Self { pool, isa, arithmetic: Arithmetic::F32, memory: Memory::Fast, spare: Arc::default(), cancel: None })
     }
 
-    /// The same CPU, for models whose encoders' weights are multiplied as `arithmetic` says.
-    pub fn with_arithmetic(&self, arithmetic: Arithmetic) -> Self {
-        Self { arithmetic, ..self.clone() }
+    /// The same CPU, for models whose encoders' weights are multiplied as `arithmetic` says and kept as `memory` says.
+    pub fn computing(&self, arithmetic: Arithmetic, memory: Memory) -> Self {
+        Self { arithmetic, memory, ..self.clone() }
+    }
+
+    /// How weights are kept.
+    pub fn memory(&self) -> Memory {
+        self.memory
     }
 
     /// What weights are packed as.
@@ -223,6 +229,13 @@ enum Storage {
 }
 
 impl<E: Scalar> CpuBuffer<E> {
+    /// See [`Mapped::release`].
+    pub fn release(&self) {
+        if let Storage::Mapped(mapped) = &self.storage {
+            mapped.release();
+        }
+    }
+
     /// The elements.
     pub fn as_slice(&self) -> &[E] {
         let start = match &self.storage {

@@ -275,7 +275,7 @@ pub fn choose<R>(options: &OpenOptions, load: impl Fn(Chosen) -> Result<R>) -> R
             Some(note) => Error::unsupported(format!("{error}; {note}")),
             None => error,
         })?;
-        load(Chosen { device: On::Cpu(host.with_arithmetic(arithmetic)), host: host.clone(), note })
+        load(Chosen { device: On::Cpu(host.computing(arithmetic, options.memory)), host: host.clone(), note })
     };
     let on_cuda = |device| load(Chosen { device, host: host.clone(), note: None });
     match options.device {

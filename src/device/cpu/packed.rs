@@ -16,6 +16,18 @@ pub enum Arithmetic {
     Int8,
 }
 
+/// How the CPU keeps a model's weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Memory {
+    /// Weights of the encoder that are used a second time are rearranged for products, and the pages of the mapped file
+    /// that hold them given back to the system.
+    #[default]
+    Fast,
+    /// f32 weights stay in the mapped file, whose pages all processes share. bf16 and 8-bit ones are rearranged all the
+    /// same: they are other numbers than the file's.
+    Least,
+}
+
 /// Groups of 32 bits, each an f32, two bf16 or four 8-bit numbers, aligned to a cache line.
 pub struct Groups {
     block: Block,

@@ -8,8 +8,8 @@ mod tile;
 
 use std::ops::Range;
 
-use super::{Gradients, Linear, Op, Weight};
-use crate::device::cpu::{Arithmetic, Packed};
+use super::{Gradients, Linear, Op, Packing, Weight};
+use crate::device::cpu::{Arithmetic, Memory, Packed};
 use crate::device::{Cpu, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
@@ -19,8 +19,16 @@ use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, Simd};
 
 impl Op for Cpu {
-    fn linear_pack(&self, weight: &Weight<Cpu>) -> Result<Option<Packed>> {
-        pack::pack(self, weight).map(Some)
+    fn linear_packing(&self) -> Packing {
+        match (self.arithmetic(), self.memory()) {
+            (Arithmetic::F32, Memory::Fast) => Packing::UsedAgain,
+            (Arithmetic::F32, Memory::Least) => Packing::Never,
+            (Arithmetic::Bf16 | Arithmetic::Int8, _) => Packing::AtOnce,
+        }
+    }
+
+    fn linear_pack(&self, weight: &Weight<Cpu>) -> Result<Packed> {
+        pack::pack(self, weight)
     }
 
     fn linear_forward(

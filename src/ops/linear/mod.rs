@@ -66,8 +66,10 @@ pub struct Gradients<'a, D: Device> {
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
-    /// The weight as this device multiplies it fastest; none where that is as it is.
-    fn linear_pack(&self, weight: &Weight<Self>) -> Result<Option<Self::Packed>>;
+    /// When weights of the encoder are rearranged.
+    fn linear_packing(&self) -> Packing;
+    /// The weight as this device multiplies it fastest.
+    fn linear_pack(&self, weight: &Weight<Self>) -> Result<Self::Packed>;
     /// Writes all of `y`.
     fn linear_forward(
         &self,
@@ -93,9 +95,20 @@ pub trait Op: Device {
     ) -> Result<()>;
 }
 
-/// The weight rearranged for products, in the device's arithmetic; none where the device has no use for that.
-pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<Option<D::Packed>> {
+/// The weight rearranged for products, in the device's arithmetic.
+pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<D::Packed> {
     device.linear_pack(weight)
+}
+
+/// When weights are rearranged for products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Never.
+    Never,
+    /// When they are loaded: they become other numbers.
+    AtOnce,
+    /// When they are used a second time: what is used once is not worth it. Answers are the same.
+    UsedAgain,
 }
 
 /// y `[T, ΣN]` = f(x Wᵀ + b) for each of `layers`, side by side. `y` takes that shape.

@@ -63,6 +63,7 @@ fn pack_stored<E: Source>(cpu: &Cpu, tensor: &Tensor<Cpu, E>) -> Result<Packed> 
         }
     })?;
     drop(parts);
+    tensor.buffer().release();
     Ok(packed)
 }
 
