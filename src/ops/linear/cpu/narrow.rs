@@ -100,9 +100,7 @@ impl DotKernel for Block<'_> {
     fn run<D: Dot>(self, d: D) {
         let width = width::<D>();
         let Item { rows, panels } = self.item;
-        for (place, &(part, panel)) in panels.clone().zip(&self.panels[panels.clone()]) {
-            let next = if place + 1 < panels.end { self.panels.get(place + 1) } else { None };
-            let next = next.map_or(&[][..], |&(part, panel)| self.parts[part].packed.panel(panel));
+        for &(part, panel) in &self.panels[panels.clone()] {
             let Part { packed, bias, column } = &self.parts[part];
             assert!(packed.width == width);
             let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
@@ -126,9 +124,7 @@ impl DotKernel for Block<'_> {
                     true => (unsafe { self.y.at(first, column) }, self.y.stride()),
                     false => (aside.as_mut_ptr(), width),
                 };
-                let ahead = next.len() * index / tiles..next.len() * (index + 1) / tiles;
                 let tile = Tile {
-                    ahead: &next[ahead],
                     left: self.left,
                     first,
                     rows: count,

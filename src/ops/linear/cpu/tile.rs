@@ -17,8 +17,6 @@ pub struct Tile<'a> {
     pub rows: usize,
     /// `[groups, width]`
     pub panel: &'a [u32],
-    /// What will be multiplied next: it is fetched on the way.
-    pub ahead: &'a [u32],
     /// Of the panel's columns.
     pub scales: &'a [f32],
     /// See `scales`.
@@ -106,15 +104,8 @@ impl Tile<'_> {
                 *row = black_box(a.add(r * self.left.stride()));
             }
             let (panel, groups) = (self.panel.as_ptr(), self.left.groups());
-            // A few lines in every turn: more at once than the processor keeps track of would hold up the rest.
-            let lines = self.ahead.len().div_ceil(LINE).div_ceil((groups / UNROLL).max(1));
-            let mut ahead = self.ahead.as_ptr();
             let mut k = 0;
             while k + UNROLL <= groups {
-                for _ in 0..lines {
-                    s.prefetch_far(ahead.cast());
-                    ahead = ahead.wrapping_add(LINE);
-                }
                 // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
                 Self::step::<D, VECTORS, ROWS>(d, &rows, k, panel, &mut sums);
                 Self::step::<D, VECTORS, ROWS>(d, &rows, k + 1, panel, &mut sums);
@@ -173,6 +164,3 @@ impl Tile<'_> {
 
 /// Steps of depth between two tests for the end.
 const UNROLL: usize = 4;
-
-/// Groups in a cache line.
-const LINE: usize = 16;
