@@ -22,9 +22,13 @@ namespace Cloze
         /// <summary>What a callback has thrown, kept until the library has returned: it must not cross C.</summary>
         private ExceptionDispatchInfo thrown;
 
-        /// <summary>What C hands to the callbacks.</summary>
+        /// <summary>What C hands to the callbacks, which have been set before; NULL without any.</summary>
         internal IntPtr User()
         {
+            if (progress == null && observer == null && onToken == null)
+            {
+                return IntPtr.Zero;
+            }
             if (!self.IsAllocated)
             {
                 self = GCHandle.Alloc(this);

@@ -6,10 +6,12 @@ using System.Threading;
 
 namespace Cloze
 {
-    /// <summary>Writes results to memory that has room for so many, and tells their count, or the room that is needed.</summary>
+    /// <summary>Writes results to memory that has room for so many, and tells their count, or the room that is
+    /// needed.</summary>
     internal unsafe delegate int Write(IntPtr to, UIntPtr capacity, UIntPtr* count);
 
-    /// <summary>One call of the library: the handles it uses, the memory that its parameters lie in, and what can stop it.</summary>
+    /// <summary>One call of the library: the handles it uses, the memory that its parameters lie in, and what can stop
+    /// it.</summary>
     internal sealed unsafe partial class Call : IDisposable
     {
         private const int BlockSize = 4096;
@@ -141,7 +143,8 @@ namespace Cloze
             return room;
         }
 
-        /// <summary>A copy of a string with a NUL after it; NULL for null. One with a NUL inside cannot be handed over.</summary>
+        /// <summary>A copy of a string with a NUL after it; NULL for null. One with a NUL inside cannot be handed
+        /// over.</summary>
         internal byte* String(string text, string name)
         {
             if (text == null)
@@ -181,7 +184,8 @@ namespace Cloze
             return room;
         }
 
-        /// <summary>Writes UTF-8 to room for three bytes a UTF-16 unit, and tells how many bytes it has written.</summary>
+        /// <summary>Writes UTF-8 to room for three bytes a UTF-16 unit, and tells how many bytes it has
+        /// written.</summary>
         internal static int Encode(string text, byte* room, string name)
         {
             if (text.Length > int.MaxValue / 3)
@@ -231,7 +235,8 @@ namespace Cloze
             return id == null ? null : Copy(new[] { id.Value });
         }
 
-        /// <summary>Has results of so many bytes each written, once again where there are more than the room was for.</summary>
+        /// <summary>Has results of so many bytes each written, once again where there are more than the room was
+        /// for.</summary>
         internal byte* Fetch(int size, int room, out int count, Write write)
         {
             UIntPtr found;

@@ -92,8 +92,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>One number a label for each input, [inputs, labels] in the order of <see cref="Labels"/>: probabilities,
-        /// or the plain numbers of a regression.</summary>
+        /// <summary>One number a label for each input, [inputs, labels] in the order of <see cref="Labels"/>:
+        /// probabilities, or the plain numbers of a regression.</summary>
         /// <exception cref="ClozeException"><see cref="Status.Missing"/>: the model has no classifier.</exception>
         public Matrix Classify(
             Inputs inputs, CallOptions options = null, CancellationToken cancellationToken = default)

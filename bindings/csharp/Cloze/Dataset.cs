@@ -17,7 +17,8 @@ namespace Cloze
         /// <summary>Fields between commas, quoted as in RFC 4180.</summary>
         Csv = Raw.CLOZE_FORMAT_CSV,
 
-        /// <summary>An object a line: text, text_b, label or labels; tokens, tags; question, context, answers.</summary>
+        /// <summary>An object a line: text, text_b, label or labels; tokens, tags; question, context,
+        /// answers.</summary>
         Jsonl = Raw.CLOZE_FORMAT_JSONL,
 
         /// <summary>A word and its tag a line, first and last of the columns; blank lines between texts.</summary>
@@ -40,8 +41,8 @@ namespace Cloze
         Absent = Raw.CLOZE_HEADER_ABSENT,
     }
 
-    /// <summary>Options of <see cref="Dataset.Read"/>. A column is its name in the header, or its place counted from 1, "2";
-    /// null: found by its usual names.</summary>
+    /// <summary>Options of <see cref="Dataset.Read"/>. A column is its name in the header, or its place counted from 1,
+    /// "2"; null: found by its usual names.</summary>
     public sealed class ReadOptions
     {
         /// <summary>How the file is laid out.</summary>
@@ -50,7 +51,8 @@ namespace Cloze
         /// <summary>Of tables.</summary>
         public Header Header { get; set; }
 
-        /// <summary>Column of the text; where it is given and <see cref="Pair"/> is not, there is no second text.</summary>
+        /// <summary>Column of the text; where it is given and <see cref="Pair"/> is not, there is no second
+        /// text.</summary>
         public string Text { get; set; }
 
         /// <summary>Column of the second text.</summary>
@@ -60,8 +62,8 @@ namespace Cloze
         public string Target { get; set; }
     }
 
-    /// <summary>Examples. Any number of calls may read one at the same time; a call that adds to one that is being read gets
-    /// <see cref="Status.Busy"/>.</summary>
+    /// <summary>Examples. Any number of calls may read one at the same time; a call that adds to one that is being read
+    /// gets <see cref="Status.Busy"/>.</summary>
     public sealed unsafe class Dataset : IDisposable
     {
         internal Handle Handle { get; }
@@ -113,9 +115,10 @@ namespace Cloze
             AddRange(new[] { new Example(input, target) });
         }
 
-        /// <summary>Adds copies of examples: all, or none with an exception that names the first that cannot be used.</summary>
-        /// <exception cref="ClozeException"><see cref="Status.InvalidInput"/>: an empty text, a number that is not finite, an
-        /// answer that does not stand where it should.</exception>
+        /// <summary>Adds copies of examples: all, or none with an exception that names the first that cannot be
+        /// used.</summary>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidInput"/>: an empty text, a number that is not
+        /// finite, an answer that does not stand where it should.</exception>
         public void AddRange(IEnumerable<Example> examples)
         {
             Example[] all = (examples ?? throw new ArgumentNullException(nameof(examples))).ToArray();

@@ -3,7 +3,8 @@ using System.Threading;
 
 namespace Cloze
 {
-    /// <summary>What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.</summary>
+    /// <summary>What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are
+    /// f32.</summary>
     public enum Precision : uint
     {
         /// <summary>bf16 on a CUDA device, f32 on the CPU.</summary>
@@ -55,7 +56,8 @@ namespace Cloze
         /// <summary>As its maker calls it; of the CPU, the instruction set in use.</summary>
         public string Name { get; }
 
-        /// <summary>Why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or empty.</summary>
+        /// <summary>Why it cannot be used; of a model that was opened with "auto", why it is not on CUDA; or
+        /// empty.</summary>
         public string Note { get; }
 
         /// <summary>All devices, the CPU first, those that cannot be used among them.</summary>

@@ -57,8 +57,8 @@ namespace Cloze
         /// <summary>Told how much is done.</summary>
         public IProgress<CallProgress> Progress { get; set; }
 
-        /// <summary>Told each token as soon as it is there; false makes it the last of its continuation. What it throws ends
-        /// the call and comes out of it.</summary>
+        /// <summary>Told each token as soon as it is there; false makes it the last of its continuation. What it throws
+        /// ends the call and comes out of it.</summary>
         public Func<NewToken, bool> OnToken { get; set; }
 
         /// <summary>Id of the token that ends a text; null: the tokenizer's [SEP].</summary>
@@ -67,8 +67,8 @@ namespace Cloze
 
     public sealed unsafe partial class Model
     {
-        /// <summary>Continuations of every input by a causal model: input by input, continuation by continuation, token by
-        /// token. A [SEP] that ended a continuation is its last token.</summary>
+        /// <summary>Continuations of every input by a causal model: input by input, continuation by continuation, token
+        /// by token. A [SEP] that ended a continuation is its last token.</summary>
         /// <exception cref="ClozeException"><see cref="Status.Unsupported"/>: the model is not causal.</exception>
         public NewToken[] Generate(
             Inputs inputs, GenerateOptions options = null, CancellationToken cancellationToken = default)

@@ -13,8 +13,8 @@ namespace Cloze
         Corpus,
     }
 
-    /// <summary>A handle of the library: given back after it was disposed of, or found by the garbage collector, and after
-    /// the last call that uses it.</summary>
+    /// <summary>A handle of the library: given back after it was disposed of, or found by the garbage collector, and
+    /// after the last call that uses it.</summary>
     internal sealed class Handle : SafeHandle
     {
         private readonly Kind kind;
@@ -72,8 +72,8 @@ namespace Cloze
         }
     }
 
-    /// <summary>Arrays that stay where they are until the last use of them is released. It has no finalizer: handles that
-    /// are finalized release it.</summary>
+    /// <summary>Arrays that stay where they are until the last use of them is released. It has no finalizer: handles
+    /// that are finalized release it.</summary>
     internal sealed class Pinned
     {
         private readonly List<GCHandle> arrays = new List<GCHandle>();

@@ -4,8 +4,8 @@ using System.Linq;
 
 namespace Cloze
 {
-    /// <summary>What a model reads: a text, a pair of texts, or token ids. The default value is the empty text. A string is
-    /// an input by itself.</summary>
+    /// <summary>What a model reads: a text, a pair of texts, or token ids. The default value is the empty text. A
+    /// string is an input by itself.</summary>
     public readonly struct Input
     {
         private readonly string text;
@@ -70,8 +70,8 @@ namespace Cloze
         }
     }
 
-    /// <summary>A batch of inputs, in the order of the answers. Strings, arrays and lists convert to one; a single string is
-    /// a batch of one.</summary>
+    /// <summary>A batch of inputs, in the order of the answers. Strings, arrays and lists convert to one; a single
+    /// string is a batch of one.</summary>
     public sealed class Inputs
     {
         internal Input[] Items { get; }

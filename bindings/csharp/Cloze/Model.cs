@@ -10,7 +10,8 @@ namespace Cloze
         /// <summary>Worker threads of the model; 0: one per processor.</summary>
         public int Threads { get; set; }
 
-        /// <summary>"cpu", "cuda", "cuda:1" or "auto": the first that can be used and has room for the model. null: "cpu".</summary>
+        /// <summary>"cpu", "cuda", "cuda:1" or "auto": the first that can be used and has room for the model. null:
+        /// "cpu".</summary>
         public string Device { get; set; }
 
         /// <summary>What hidden states are kept in.</summary>
@@ -30,11 +31,11 @@ namespace Cloze
         BF16 = Raw.CLOZE_DTYPE_BF16,
     }
 
-    /// <summary>An open model: weights, tokenizer, worker threads. It never changes, and any number of threads may use it at
-    /// the same time. It may be disposed of at any time: running calls end as if nothing had happened, later ones throw
-    /// <see cref="ObjectDisposedException"/>, models and trainers made from it stay.</summary>
-    /// <remarks>Every call may throw <see cref="ClozeException"/>, and <see cref="OperationCanceledException"/> where it takes
-    /// a token.</remarks>
+    /// <summary>An open model: weights, tokenizer, worker threads. It never changes, and any number of threads may use
+    /// it at the same time. It may be disposed of at any time: running calls end as if nothing had happened, later ones
+    /// throw <see cref="ObjectDisposedException"/>, models and trainers made from it stay.</summary>
+    /// <remarks>Every call may throw <see cref="ClozeException"/>, and <see cref="OperationCanceledException"/> where
+    /// it takes a token.</remarks>
     public sealed unsafe partial class Model : IDisposable
     {
         private delegate int Make(Call call, IntPtr* made);
@@ -52,8 +53,9 @@ namespace Cloze
             Info = info;
         }
 
-        /// <summary>Opens a HuggingFace folder of a BERT or ALBERT. Opening maps the weights and reads none: the first answer
-        /// touches them. A head or tokenizer that is not there is an error of the call that needs it, not of this one.</summary>
+        /// <summary>Opens a HuggingFace folder of a BERT or ALBERT. Opening maps the weights and reads none: the first
+        /// answer touches them. A head or tokenizer that is not there is an error of the call that needs it, not of
+        /// this one.</summary>
         /// <exception cref="ClozeException">The message names the folder or file.</exception>
         public static Model Open(string folder, OpenOptions options = null)
         {
@@ -67,8 +69,8 @@ namespace Cloze
 
         /// <summary>Opens a model whose files are in memory, by their paths within the folder: "config.json",
         /// "1_Pooling/config.json". Weights are one "model.safetensors".</summary>
-        /// <remarks>The arrays are used in place: they are pinned, and must not change, until the model and all models and
-        /// trainers made from it are disposed of.</remarks>
+        /// <remarks>The arrays are used in place: they are pinned, and must not change, until the model and all models
+        /// and trainers made from it are disposed of.</remarks>
         public static Model Open(IReadOnlyDictionary<string, byte[]> files, OpenOptions options = null)
         {
             if (files == null)
@@ -134,8 +136,8 @@ namespace Cloze
             Handle.Dispose();
         }
 
-        /// <summary>The load report, one line of JSON: architecture, sizes, tasks, and which tensors are used, unused, ignored
-        /// and missing.</summary>
+        /// <summary>The load report, one line of JSON: architecture, sizes, tasks, and which tensors are used, unused,
+        /// ignored and missing.</summary>
         public string Report()
         {
             return Text(call => (to, capacity, size) =>
@@ -154,7 +156,8 @@ namespace Cloze
                 Raw.cloze_model_label(Handle.Value, number, (byte*)to, capacity, size, call.Error));
         }
 
-        /// <summary>The names of the classifier's labels, in the order of its numbers; none without a classifier.</summary>
+        /// <summary>The names of the classifier's labels, in the order of its numbers; none without a
+        /// classifier.</summary>
         public IReadOnlyList<string> Labels
         {
             get
@@ -205,8 +208,8 @@ namespace Cloze
                 Raw.cloze_model_use_head(Handle.Value, call.Required(name, nameof(name)), made, call.Error));
         }
 
-        /// <summary>A model with the low-rank adapter of a PEFT folder, and with the head in it. This one stays as it is: one
-        /// base serves any number of adapters at the same time.</summary>
+        /// <summary>A model with the low-rank adapter of a PEFT folder, and with the head in it. This one stays as it
+        /// is: one base serves any number of adapters at the same time.</summary>
         public Model Adapt(string folder)
         {
             return Derive((call, made) =>
@@ -245,8 +248,8 @@ namespace Cloze
             return New(Handle.Memory, token, make, Handle);
         }
 
-        /// <summary>Writes a HuggingFace folder: model.safetensors, config.json with labels, the tokenizer's files. Whatever
-        /// happens, the old folder or the new one is there, whole.</summary>
+        /// <summary>Writes a HuggingFace folder: model.safetensors, config.json with labels, the tokenizer's files.
+        /// Whatever happens, the old folder or the new one is there, whole.</summary>
         public void Save(string folder)
         {
             using (var call = new Call(CancellationToken.None, Handle))
@@ -256,8 +259,8 @@ namespace Cloze
         }
 
         /// <summary>Writes it with every weight rounded to an element type.</summary>
-        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/> names a tensor with a number that is too
-        /// large for the type; nothing is written then.</exception>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/> names a tensor with a number that is
+        /// too large for the type; nothing is written then.</exception>
         public void Save(string folder, Dtype dtype)
         {
             using (var call = new Call(CancellationToken.None, Handle))

@@ -46,8 +46,8 @@ namespace Cloze
     /// <summary>WordPiece vocabularies.</summary>
     public static unsafe class Vocabulary
     {
-        /// <summary>Learns a vocabulary from text and writes vocab.txt, tokenizer.json and the files beside them. The same
-        /// text gives the same bytes.</summary>
+        /// <summary>Learns a vocabulary from text and writes vocab.txt, tokenizer.json and the files beside them. The
+        /// same text gives the same bytes.</summary>
         /// <param name="path">A folder of .txt files, or one file: UTF-8, a blank line between documents.</param>
         /// <param name="folder">Where the files are written; it is made if need be.</param>
         /// <param name="options">How.</param>
@@ -78,7 +78,8 @@ namespace Cloze
         /// <summary>Worker threads of the model; 0: one per processor.</summary>
         public int Threads { get; set; }
 
-        /// <summary>Which heads: those of <see cref="Objective.MaskedLM"/> or <see cref="Objective.Pretraining"/>.</summary>
+        /// <summary>Which heads: those of <see cref="Objective.MaskedLM"/> or
+        /// <see cref="Objective.Pretraining"/>.</summary>
         public Objective Objective { get; set; } = Objective.Pretraining;
 
         /// <summary>Of the weights; 0 is 42.</summary>
@@ -101,8 +102,8 @@ namespace Cloze
         public int MaxTokens { get; set; }
     }
 
-    /// <summary>Text as token ids of one vocabulary, in a scratch file without a name: it may be larger than memory. It never
-    /// changes.</summary>
+    /// <summary>Text as token ids of one vocabulary, in a scratch file without a name: it may be larger than memory. It
+    /// never changes.</summary>
     public sealed unsafe class Corpus : IDisposable
     {
         private readonly Raw.cloze_corpus_state state;
@@ -128,8 +129,8 @@ namespace Cloze
         /// <param name="model">Whose vocabulary it is.</param>
         /// <param name="path">A folder of .txt files, or one file: UTF-8, a blank line between documents.</param>
         /// <param name="options">How.</param>
-        /// <exception cref="ClozeException"><see cref="Status.InvalidFile"/> names line and byte of a file that is not UTF-8
-        /// text; <see cref="Status.InvalidInput"/>: there is no text at all.</exception>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidFile"/> names line and byte of a file that is not
+        /// UTF-8 text; <see cref="Status.InvalidInput"/>: there is no text at all.</exception>
         public static Corpus Open(Model model, string path, CorpusOptions options = null)
         {
             if (model == null)
@@ -184,8 +185,8 @@ namespace Cloze
         /// <param name="config">The text of a config.json.</param>
         /// <param name="tokenizer">A folder with a vocabulary.</param>
         /// <param name="options">How.</param>
-        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/>: the vocabulary has more tokens than the
-        /// config's vocab_size.</exception>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/>: the vocabulary has more tokens than
+        /// the config's vocab_size.</exception>
         public static Model Create(string config, string tokenizer, CreateOptions options = null)
         {
             return New(null, CancellationToken.None, (call, made) =>

@@ -18,8 +18,9 @@ namespace Cloze
         }
     }
 
-    /// <summary>Calls a function at once, on the thread of the call that reports. What the function throws stops that call and
-    /// comes out of it. <see cref="Progress{T}"/> posts instead: later, perhaps in another order, on another thread.</summary>
+    /// <summary>Calls a function at once, on the thread of the call that reports. What the function throws stops that
+    /// call and comes out of it. <see cref="Progress{T}"/> posts instead: later, perhaps in another order, on another
+    /// thread.</summary>
     public sealed class ImmediateProgress<T> : IProgress<T>
     {
         private readonly Action<T> report;

@@ -46,8 +46,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>Makes an optimizer step with the mean of the accumulated batches, whose gradients are cleared, at the
-        /// learning rate of the options.</summary>
+        /// <summary>Makes an optimizer step with the mean of the accumulated batches, whose gradients are cleared, at
+        /// the learning rate of the options.</summary>
         /// <returns>The norm of the gradients before it is scaled down.</returns>
         /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/>: nothing was accumulated.
         /// <see cref="Status.NotFinite"/>: gradients are not finite; the parameters stay as they were.</exception>
@@ -156,8 +156,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>Gives the head the weights that are best for the examples, in one pass over them. All else stays as it
-        /// is: a fit goes on from there.</summary>
+        /// <summary>Gives the head the weights that are best for the examples, in one pass over them. All else stays as
+        /// it is: a fit goes on from there.</summary>
         /// <returns>The strength used.</returns>
         /// <exception cref="ClozeException"><see cref="Status.Unsupported"/>: the library was built without
         /// "linalg".</exception>

@@ -58,7 +58,8 @@ namespace Cloze
 
     public sealed unsafe partial class Model
     {
-        /// <summary>The tokens of all inputs, one after another, equal to those of HuggingFace's fast tokenizers.</summary>
+        /// <summary>The tokens of all inputs, one after another, equal to those of HuggingFace's fast
+        /// tokenizers.</summary>
         public Token[] Tokenize(Inputs inputs, TokenizeOptions options = null)
         {
             using (var call = new Call(CancellationToken.None, Handle))

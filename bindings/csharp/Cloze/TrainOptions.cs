@@ -34,7 +34,8 @@ namespace Cloze
         CausalLM = Raw.CLOZE_OBJECTIVE_CAUSAL_LM,
     }
 
-    /// <summary>What trains. The head always does, and except with low-rank pairs the pooler that it stands on.</summary>
+    /// <summary>What trains. The head always does, and except with low-rank pairs the pooler that it stands
+    /// on.</summary>
     public enum Trainable : uint
     {
         /// <summary>Everything.</summary>
@@ -66,7 +67,8 @@ namespace Cloze
         ByLength = Raw.CLOZE_ORDER_BY_LENGTH,
     }
 
-    /// <summary>How the learning rate changes. All but <see cref="Constant"/> rise from 0 over the warm-up first.</summary>
+    /// <summary>How the learning rate changes. All but <see cref="Schedule.Constant"/> rise from 0 over the warm-up
+    /// first.</summary>
     public enum Schedule : uint
     {
         /// <summary>Falls to 0 on a line.</summary>
@@ -108,7 +110,8 @@ namespace Cloze
         /// <summary>Dropout in frozen layers too; they then run in every epoch.</summary>
         FrozenDropout = Raw.CLOZE_TRAIN_FROZEN_DROPOUT,
 
-        /// <summary>The scale of low-rank pairs is alpha by the square root of the rank, not alpha by the rank.</summary>
+        /// <summary>The scale of low-rank pairs is alpha by the square root of the rank, not alpha by the
+        /// rank.</summary>
         RankStabilized = Raw.CLOZE_TRAIN_RANK_STABILIZED,
 
         /// <summary>What frozen layers give is kept in memory alone.</summary>
@@ -124,8 +127,8 @@ namespace Cloze
         UnigramBias = Raw.CLOZE_TRAIN_UNIGRAM_BIAS,
     }
 
-    /// <summary>What is learned and how. Defaults are HuggingFace's TrainingArguments. Where a property is nullable, null is
-    /// the default and 0 means none; of others whose default is not told, 0 is the default.</summary>
+    /// <summary>What is learned and how. Defaults are HuggingFace's TrainingArguments. Where a property is nullable,
+    /// null is the default and 0 means none; of others whose default is not told, 0 is the default.</summary>
     public sealed class TrainOptions
     {
         /// <summary>What is learned.</summary>

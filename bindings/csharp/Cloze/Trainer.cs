@@ -64,17 +64,17 @@ namespace Cloze
         public double BestValue { get; }
     }
 
-    /// <summary>A model that learns: the parameters that train, their gradients, and how far training has come. It works for
-    /// one call at a time: another throws <see cref="Status.Busy"/>, also from a callback of the first. Its model never
-    /// changes. Results have the same bits on any number of threads.</summary>
+    /// <summary>A model that learns: the parameters that train, their gradients, and how far training has come. It
+    /// works for one call at a time: another throws <see cref="Status.Busy"/>, also from a callback of the first. Its
+    /// model never changes. Results have the same bits on any number of threads.</summary>
     public sealed unsafe partial class Trainer : IDisposable
     {
         private delegate int Fitting(Call call, Raw.cloze_fit_options* options, Raw.cloze_fit_result* result);
 
         internal Handle Handle { get; }
 
-        /// <summary>A trainer of a model. Labels come from the options, else from the examples, sorted, else from the model's
-        /// own head. That head is taken over if it fits; else there is a new one.</summary>
+        /// <summary>A trainer of a model. Labels come from the options, else from the examples, sorted, else from the
+        /// model's own head. That head is taken over if it fits; else there is a new one.</summary>
         /// <param name="model">What it starts from; it may be disposed of before the trainer.</param>
         /// <param name="options">What is learned and how.</param>
         /// <param name="labelsFrom">Examples that have the labels; may be null.</param>
@@ -114,9 +114,9 @@ namespace Cloze
             }
         }
 
-        /// <summary>One line of JSON: "labels"; "fresh", names of tensors that began at random; "tensors", name and shape of
-        /// each that trains, in the order of <see cref="Parameters()"/>; and "history", loss and learning rate of every step,
-        /// metrics of every evaluation.</summary>
+        /// <summary>One line of JSON: "labels"; "fresh", names of tensors that began at random; "tensors", name and
+        /// shape of each that trains, in the order of <see cref="Parameters()"/>; and "history", loss and learning rate
+        /// of every step, metrics of every evaluation.</summary>
         public string Report()
         {
             using (var call = new Call(CancellationToken.None, Handle))
@@ -145,16 +145,17 @@ namespace Cloze
             }
         }
 
-        /// <summary>Trains to the end of the options' epochs or steps, from where the trainer stands: a fit that was stopped
-        /// goes on with the next step, to the same bits as one that was not.</summary>
-        /// <param name="train">Examples to learn from. <see cref="Status.InvalidInput"/> names one that cannot be used, before
-        /// the first step.</param>
+        /// <summary>Trains to the end of the options' epochs or steps, from where the trainer stands: a fit that was
+        /// stopped goes on with the next step, to the same bits as one that was not.</summary>
+        /// <param name="train">Examples to learn from. <see cref="Status.InvalidInput"/> names one that cannot be used,
+        /// before the first step.</param>
         /// <param name="dev">Examples to evaluate on; may be null.</param>
-        /// <param name="progress">Told as the fit goes on, on this thread. It may use any model, and read any dataset.</param>
+        /// <param name="progress">Told as the fit goes on, on this thread. It may use any model, and read any
+        /// dataset.</param>
         /// <param name="cancellationToken">Stops the fit within about 50 ms.</param>
         /// <exception cref="OperationCanceledException">The parameters are those of the last whole step.</exception>
-        /// <exception cref="ClozeException"><see cref="Status.NotFinite"/> names the step and its examples; the parameters are
-        /// those of the last whole step.</exception>
+        /// <exception cref="ClozeException"><see cref="Status.NotFinite"/> names the step and its examples; the
+        /// parameters are those of the last whole step.</exception>
         public FitResult Fit(
             Dataset train,
             Dataset dev = null,
@@ -170,9 +171,9 @@ namespace Cloze
                     Handle.Value, train.Handle.Value, Of(dev?.Handle), options, result, call.Error));
         }
 
-        /// <summary>As <see cref="Fit(Dataset, Dataset, IProgress{TrainEvent}, CancellationToken)"/>, with examples made of
-        /// text: pairs of segments, half of which follow each other, and masks, both anew in every epoch, from the trainer's
-        /// seed alone.</summary>
+        /// <summary>As <see cref="Fit(Dataset, Dataset, IProgress{TrainEvent}, CancellationToken)"/>, with examples
+        /// made of text: pairs of segments, half of which follow each other, and masks, both anew in every epoch, from
+        /// the trainer's seed alone.</summary>
         /// <param name="train">Text to learn from; <see cref="Objective.Pretraining"/> refuses one document.</param>
         /// <param name="dev">Text to evaluate on; may be null.</param>
         /// <param name="progress">Told as it goes on, on this thread.</param>
@@ -210,8 +211,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>Takes over a checkpoint of a trainer with the same options; a fit then goes on to the same bits as the run
-        /// that wrote it.</summary>
+        /// <summary>Takes over a checkpoint of a trainer with the same options; a fit then goes on to the same bits as
+        /// the run that wrote it.</summary>
         /// <param name="folder">A checkpoint, or the folder of checkpoints for its newest.</param>
         public void Resume(string folder)
         {
@@ -221,8 +222,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>Metrics of the parameters as they are: "loss", and fractions of 1: "accuracy", "macro_f1" ...; NaN where
-        /// one is not defined.</summary>
+        /// <summary>Metrics of the parameters as they are: "loss", and fractions of 1: "accuracy", "macro_f1" ...; NaN
+        /// where one is not defined.</summary>
         /// <param name="data">Examples.</param>
         /// <param name="options">Text and MaxTokens stay at their defaults: the trainer's count.</param>
         /// <param name="cancellationToken">Stops the call.</param>
@@ -253,8 +254,8 @@ namespace Cloze
             }
         }
 
-        /// <summary>Writes a HuggingFace folder as <see cref="Model.Save(string)"/> does. Low-rank pairs are merged into the
-        /// weights.</summary>
+        /// <summary>Writes a HuggingFace folder as <see cref="Model.Save(string)"/> does. Low-rank pairs are merged
+        /// into the weights.</summary>
         public void Save(string folder)
         {
             using (var call = new Call(CancellationToken.None, Handle))

@@ -50,8 +50,8 @@ namespace Cloze
             return pooling == Pooling.Auto ? Info.Embedding : Info.Hidden;
         }
 
-        /// <summary>One vector an input, [inputs, <see cref="EmbeddingWidth"/>], equal to those of sentence-transformers'
-        /// encode.</summary>
+        /// <summary>One vector an input, [inputs, <see cref="EmbeddingWidth"/>], equal to those of
+        /// sentence-transformers' encode.</summary>
         public Matrix Embed(Inputs inputs, EmbedOptions options = null, CancellationToken cancellationToken = default)
         {
             if (inputs == null)
@@ -72,7 +72,10 @@ namespace Cloze
         /// <returns>How many numbers were written.</returns>
         /// <exception cref="ClozeException"><see cref="Status.BufferTooSmall"/>: the array has less room.</exception>
         public int Embed(
-            Inputs inputs, float[] destination, EmbedOptions options = null, CancellationToken cancellationToken = default)
+            Inputs inputs,
+            float[] destination,
+            EmbedOptions options = null,
+            CancellationToken cancellationToken = default)
         {
             using (var call = new Call(cancellationToken, Handle))
             {
@@ -97,8 +100,8 @@ namespace Cloze
         }
 
         /// <summary>Hidden states of layers, 0 being the embeddings and the last <see cref="Info.Layers"/>.</summary>
-        /// <returns>For each input, for each of the layers in their order, a row a token, as many as <see cref="Tokenize"/>
-        /// tells; <see cref="Info.Hidden"/> numbers in a row.</returns>
+        /// <returns>For each input, for each of the layers in their order, a row a token, as many as
+        /// <see cref="Tokenize"/> tells; <see cref="Info.Hidden"/> numbers in a row.</returns>
         public Matrix HiddenStates(
             Inputs inputs,
             IReadOnlyList<int> layers,

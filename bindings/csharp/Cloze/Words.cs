@@ -98,8 +98,8 @@ namespace Cloze
             Tokens = tokens;
         }
 
-        /// <summary>Pseudo-perplexity of a corpus from the scores of its texts: exp of minus the sum of their log-likelihoods
-        /// by the sum of their tokens; 1 for no tokens.</summary>
+        /// <summary>Pseudo-perplexity of a corpus from the scores of its texts: exp of minus the sum of their
+        /// log-likelihoods by the sum of their tokens; 1 for no tokens.</summary>
         public static double Perplexity(IReadOnlyList<TextScore> scores)
         {
             if (scores == null)
@@ -145,8 +145,8 @@ namespace Cloze
 
     public sealed unsafe partial class Model
     {
-        /// <summary>The best words for every "[MASK]" of every input: input by input, mask by mask, the likeliest first, as
-        /// many as <see cref="FillOptions.TopK"/> for each mask.</summary>
+        /// <summary>The best words for every "[MASK]" of every input: input by input, mask by mask, the likeliest
+        /// first, as many as <see cref="FillOptions.TopK"/> for each mask.</summary>
         /// <exception cref="ClozeException"><see cref="Status.InvalidInput"/>: an input has no mask.</exception>
         public Candidate[] Fill(
             Inputs inputs, FillOptions options = null, CancellationToken cancellationToken = default)

@@ -18,7 +18,8 @@ namespace Cloze.Tests
                     () => Model.Open((string)null), () => Model.Open((Dictionary<string, byte[]>)null),
                     () => Model.Open(new Dictionary<string, byte[]> { { "config.json", null } }),
                     () => model.Embed(null), () => model.Embed("a", (float[])null), () => model.Embed((string)null),
-                    () => model.Embed(new[] { "a", null }), () => model.HiddenStates("a", null), () => model.Decode(null),
+                    () => model.Embed(new[] { "a", null }), () => model.HiddenStates("a", null),
+                    () => model.Decode(null),
                     () => model.Save(null), () => model.UseHead(null), () => model.Adapt(null),
                     () => new Trainer(null), () => model.Evaluate((Dataset)null), () => Corpus.Open(null, "a"),
                     () => Dataset.Read(null, TargetKind.Label), () => Target.Label(null), () => Input.OfPair("a", null),
@@ -45,7 +46,8 @@ namespace Cloze.Tests
                 refused("2 words, 1 tags", () => data.AddWords(new[] { "a", "b" }, new[] { "O" }));
                 refused("no number", () => Target.Numbers());
                 refused("start is -2", () => Target.Answer("b", -2));
-                refused("example 0: answer: starts at 9 of 1", () => data.Add(Input.OfPair("a", "b"), Target.Answer("b", 9)));
+                refused("example 0: answer: starts at 9 of 1", () =>
+                    data.Add(Input.OfPair("a", "b"), Target.Answer("b", 9)));
                 refused("example 0: label: NUL at index 0", () => data.Add("a", Target.Label("\0")));
                 refused("example 0: 2 token ids, 1 label ids", () =>
                     data.Add(Input.OfIds(new[] { 2, 3 }), Target.TokenLabels(1)));
@@ -108,7 +110,8 @@ namespace Cloze.Tests
                     Text.Substring(token.Start, token.End - token.Start) == "she");
                 Check.Equal(she.Start, Text.IndexOf("she", StringComparison.Ordinal), "UTF-16");
                 var options = new TokenizeOptions { Offsets = Offsets.CodePoints };
-                Check.Equal(model.Tokenize(Text, options)[Array.IndexOf(model.Tokenize(Text), she)].Start, she.Start - 1, "code points");
+                Token same = model.Tokenize(Text, options)[Array.IndexOf(model.Tokenize(Text), she)];
+                Check.Equal(same.Start, she.Start - 1, "code points");
                 using (var data = new Dataset())
                 {
                     Input question = Input.OfPair("Who laughed?", Text);

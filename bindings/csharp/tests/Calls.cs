@@ -19,7 +19,8 @@ namespace Cloze.Tests
                 Check.Equal(model.Device.Id, "cpu", "device");
                 Check.Equal(model.Device.Precision, Precision.F32, "precision");
             }
-            Check.Throws<ClozeException>(() => Model.Open(Place.Model, new OpenOptions { Device = "abacus" }), "abacus");
+            Check.Throws<ClozeException>(
+                () => Model.Open(Place.Model, new OpenOptions { Device = "abacus" }), "abacus");
             Check.Throws<ClozeException>(
                 () => Model.Open(Place.Model, new OpenOptions { Precision = Precision.F16 }), "f16");
             Check.True(ClozeLibrary.Version.Split('.').Length == 3, ClozeLibrary.Version);
@@ -96,14 +97,18 @@ namespace Cloze.Tests
             using (Dataset data = Given.Moods())
             {
                 float[] before = model.Embed("the old man").Data;
-                var options = new TrainOptions { Trainable = Trainable.Lora, LoraRank = 2, LearningRate = 1e-2f, MaxSteps = 4 };
+                var options = new TrainOptions
+                {
+                    Trainable = Trainable.Lora, LoraRank = 2, LearningRate = 1e-2f, MaxSteps = 4,
+                };
                 using (var trainer = new Trainer(model, options, data))
                 {
                     trainer.Fit(data);
                     trainer.SaveAdapter(folder);
                     using (Model merged = trainer.Snapshot())
                     {
-                        double own = merged.Evaluate(data)["accuracy"], named = merged.Evaluate(data, Objective.Classify)["accuracy"];
+                        double own = merged.Evaluate(data)["accuracy"];
+                        double named = merged.Evaluate(data, Objective.Classify)["accuracy"];
                         Check.Equal(own, trainer.Evaluate(data)["accuracy"], "accuracy");
                         Check.Equal(named, own, "accuracy of the objective");
                     }
@@ -176,7 +181,8 @@ namespace Cloze.Tests
                 }
                 var cut = new TokenizeOptions { Text = TextMode.Truncate };
                 double[] tokens = ((List<object>)file["tokens"]).Select(number => ((Number)number).Value).ToArray();
-                double[] counts = model.Tokenize(texts, cut).GroupBy(token => token.Input).Select(own => (double)own.Count()).ToArray();
+                double[] counts = model.Tokenize(texts, cut)
+                    .GroupBy(token => token.Input).Select(own => (double)own.Count()).ToArray();
                 Check.True(counts.SequenceEqual(tokens), "tokens: " + string.Join(" ", counts));
             }
         }

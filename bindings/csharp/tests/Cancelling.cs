@@ -36,7 +36,8 @@ namespace Cloze.Tests
                     source.Cancel();
                 });
                 canceller.Start();
-                var e = Check.Throws<OperationCanceledException>(() => model.Embed(texts, options, source.Token), "cancelled");
+                var e = Check.Throws<OperationCanceledException>(
+                    () => model.Embed(texts, options, source.Token), "cancelled");
                 canceller.Join();
                 Check.Equal(e.CancellationToken, source.Token, "token");
                 Check.Equal(model.Embed("a").Rows, 1, "the next call");
@@ -153,7 +154,7 @@ namespace Cloze.Tests
         {
             using (Model model = Given.Base())
             using (Dataset data = Given.Moods())
-            using (var trainer = new Trainer(model, new TrainOptions { Trainable = Trainable.Head, MaxSteps = 2 }, data))
+            using (Trainer trainer = Given.Head(model, data, 2))
             using (var last = new CountdownEvent(2))
             {
                 double loss = 0;

@@ -63,7 +63,8 @@ namespace Cloze.Tests
             }
             catch (Exception e)
             {
-                throw new FailedException($"{e.GetType().Name}: {e.Message}, expected {typeof(T).Name} with \"{part}\"");
+                throw new FailedException(
+                    $"{e.GetType().Name}: {e.Message}, expected {typeof(T).Name} with \"{part}\"");
             }
             throw new FailedException($"nothing thrown, expected {typeof(T).Name} with \"{part}\"");
         }
@@ -84,8 +85,8 @@ namespace Cloze.Tests
 
         internal static string Model => Path.Combine(Root, "model");
 
-        /// <summary>The folder of a model beside the checkout. Without it the test is skipped, or fails where CLOZE_REQUIRE
-        /// has "shared".</summary>
+        /// <summary>The folder of a model beside the checkout. Without it the test is skipped, or fails where
+        /// CLOZE_REQUIRE has "shared".</summary>
         internal static string Shared(string name)
         {
             string folder = Path.Combine(Root, "../shared/models", name);

@@ -46,6 +46,12 @@ namespace Cloze.Tests
             return data;
         }
 
+        /// <summary>A trainer of a head.</summary>
+        internal static Trainer Head(Model model, Dataset data, int steps)
+        {
+            return new Trainer(model, new TrainOptions { Trainable = Trainable.Head, MaxSteps = steps }, data);
+        }
+
         internal static string[] Times(int count, string text)
         {
             return Enumerable.Repeat(text, count).ToArray();
@@ -257,7 +263,7 @@ namespace Cloze.Tests
         {
             using (Model model = Given.Base())
             using (Dataset data = Given.Moods())
-            using (var trainer = new Trainer(model, new TrainOptions { Trainable = Trainable.Head, MaxSteps = 1 }, data))
+            using (Trainer trainer = Given.Head(model, data, 1))
             {
                 int told = 0;
                 trainer.Fit(data, null, new ImmediateProgress<TrainEvent>(_ =>

@@ -21,7 +21,8 @@ namespace Cloze.Tests
             datasets = (Fields)file["datasets"];
         }
 
-        /// <summary>A name without what differs between languages: "log_likelihood" and LogLikelihood are one.</summary>
+        /// <summary>A name without what differs between languages: "log_likelihood" and LogLikelihood are
+        /// one.</summary>
         internal static string Plain(string name)
         {
             return name.Replace("_", "").ToLowerInvariant();
@@ -258,7 +259,8 @@ namespace Cloze.Tests
             double number = Convert.ToDouble(found is Enum ? Convert.ToInt64(found) : found);
             double room = expected.HasPoint ? Within(at) * Math.Max(1, Math.Abs(expected.Value)) : 0;
             Check.True(
-                Math.Abs(number - expected.Value) <= room, $"{where}: {number:R}, expected {expected.Text} within {room}");
+                Math.Abs(number - expected.Value) <= room,
+                $"{where}: {number:R}, expected {expected.Text} within {room}");
         }
 
         /// <summary>The tolerance of the nearest field above a number.</summary>

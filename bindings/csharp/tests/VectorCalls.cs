@@ -100,7 +100,8 @@ namespace Cloze.Tests
                         source.Cancel();
                         break;
                     case "progress":
-                        options = new FillOptions { Progress = new ImmediateProgress<CallProgress>(_ => source.Cancel()) };
+                        var progress = new ImmediateProgress<CallProgress>(_ => source.Cancel());
+                        options = new FillOptions { Progress = progress };
                         break;
                 }
                 return model.Fill(Reading.InputsOf(given), options, source.Token);
