@@ -69,23 +69,32 @@ namespace Cloze.Tests
             using (Model model = Given.Base())
             using (Dataset data = Given.Moods())
             {
-                Func<float?, double> norm = most =>
+                Func<float?, double> moved = most =>
                 {
-                    var options = new TrainOptions { Trainable = Trainable.Head, MaxGradientNorm = most, Dropout = 0 };
+                    // an epsilon so large that the step shows how gradients were scaled
+                    var options = new TrainOptions { Trainable = Trainable.Head, MaxGradientNorm = most, Epsilon = 1 };
                     using (var trainer = new Trainer(model, options, data))
                     {
                         float[] before = trainer.Parameters();
-                        trainer.Accumulate(data);
-                        // so large that the step shows how gradients were scaled
-                        float[] gradients = trainer.Gradients().Select(x => x * 1e-12f).ToArray();
-                        trainer.SetGradients(gradients);
+                        trainer.SetGradients(before.Select(x => x * 1000).ToArray());
                         trainer.Apply(1);
                         return trainer.Parameters().Zip(before, (a, b) => Math.Abs(a - b)).Sum();
                     }
                 };
-                double never = norm(0), standard = norm(null), small = norm(1e-30f);
-                Check.True(Math.Abs(never - standard) <= 1e-9 * standard, $"small gradients: {never}, {standard}");
-                Check.True(small < standard / 2, $"scaled down: {small}, {standard}");
+                double never = moved(0), standard = moved(null), one = moved(1);
+                Check.Equal(standard, one, "the default norm");
+                Check.True(never > 10 * standard, $"not scaled down: {never}, to a norm of 1: {standard}");
+
+                Func<float?, double> dropped = dropout =>
+                {
+                    var options = new TrainOptions { Trainable = Trainable.Head, Dropout = dropout };
+                    using (var trainer = new Trainer(model, options, data))
+                    {
+                        return Math.Abs(trainer.Accumulate(data) - trainer.Evaluate(data)["loss"]);
+                    }
+                };
+                Check.True(dropped(0) < 1e-5, $"without dropout: {dropped(0)}");
+                Check.True(dropped(null) > 1e-3, $"with that of the model: {dropped(null)}");
             }
         }
 
