@@ -92,7 +92,7 @@ class Comparison:
             "contests": [dataclasses.asdict(contest) for contest in self.contests],
             "notes": self.notes,
         }
-        self.options.json.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write(self.options.json, record)
 
     def _refusal(self, precision: str) -> str:
         """Why this build of cloze does not have a precision; empty where it has."""
@@ -170,28 +170,22 @@ class Comparison:
     def _first(self) -> None:
         """First answers. ONNX Runtime is a library: its process is measured as it is, and from the moment on when
         Python and all libraries were loaded."""
-        precisions = [name for name in PRECISIONS if name in self.options.precisions]
         kinds: tuple[tuple[Kind, str, str], ...] = (
             ("time", "time", "ms"),
             ("peak", "resident memory", "MiB"),
             ("own", "resident memory that is no file's", "MiB"),
         )
-        for kind, title, unit in kinds:
-            contest = Contest("first answer of a new process", title, unit, ours=precisions)
-            ours: list[Side] = []
-            for precision in precisions:
-                command = self.setup.verb("embed", precision, "--json", TEXT)
-                if not self.refused[precision]:
-                    ours.append(First(precision, command, self.setup.variables(), kind, aside=False))
-            theirs: list[Side] = []
-            if "ort" in self.options.peers:
-                for precision in (name for name in ("f32", "int8") if name in precisions):
-                    script = (self.setup.python, HERE / "first_answer.py", self.setup.peers, precision, TEXT)
-                    name, command = f"ONNX Runtime {precision}", list(map(str, script))
-                    variables = self.setup.variables()
-                    theirs.append(First(name, command, variables, kind, aside=False))
-                    theirs.append(First(f"{name} after imports", command, variables, kind, aside=True))
-            self._contest(contest, ours, theirs)
+        variables = self.setup.variables()
+        for precision in self.options.precisions:
+            ours = self.setup.verb("embed", precision, "--json", TEXT)
+            script = (self.setup.python, HERE / "first_answer.py", self.setup.peers, precision, TEXT)
+            theirs = list(map(str, script)) if "ort" in self.options.peers and precision != "bf16" else []
+            for kind, title, unit in kinds:
+                contest = Contest("first answer of a new process", title, unit, ours=[precision])
+                cloze = [] if self.refused[precision] else [First(precision, ours, variables, kind, aside=False)]
+                names = (("ONNX Runtime", False), ("ONNX Runtime after imports", True)) if theirs else ()
+                peers = [First(name, theirs, variables, kind, aside) for name, aside in names]
+                self._contest(contest, cloze, peers)
 
     def _contest(self, contest: Contest, ours: Sequence[Side], theirs: Sequence[Side]) -> None:
         """All turns of a contest."""
@@ -244,6 +238,19 @@ class Comparison:
         return True
 
 
+def write(file: Path, record: dict[str, object]) -> None:
+    file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def shown(file: Path) -> str:
+    """The table of what --json wrote."""
+    record = json.loads(file.read_text(encoding="utf-8"))
+    contests = [
+        Contest(**{**contest, "turns": [Turn(**turn) for turn in contest["turns"]]}) for contest in record["contests"]
+    ]
+    return document(contests, record["about"], record["notes"])
+
+
 def names(of: Sequence[str]) -> Callable[[str], list[str]]:
     """Parses a list of some of these names."""
 
@@ -282,8 +289,11 @@ def arguments() -> argparse.Namespace:
     add("--rounds", type=int, help="[default: 5, with --quick 2]")
     add("--seconds", type=float, help="of a turn, at least [default: 2, with --quick 0.5]")
     add("--quick", action="store_true", help="fewer workloads, rounds and seconds")
-    add("--json", type=Path, metavar="FILE", help="writes every turn there")
+    add("--json", type=Path, metavar="FILE", help="writes every turn there, after each workload")
+    add("--show", type=Path, metavar="FILE", help="prints the table of what --json wrote, runs nothing")
     options = parser.parse_args()
+    if options.show:
+        return options
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds if options.seconds is not None else (0.5 if options.quick else 2.0)
     options.python = options.python or options.environment / "venv" / "bin" / "python"
@@ -295,6 +305,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
+    if options.show:
+        print(shown(options.show), end="")
+        return
     setup = Setup(
         cloze=str(options.cloze.resolve()),
         model=options.environment.resolve() / "models" / "base",

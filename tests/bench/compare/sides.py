@@ -72,15 +72,18 @@ class Setup:
         return [self.cloze, verb, *map(str, (*common, *arguments))]
 
 
-def reason(text: str) -> str:
-    """The last line of what a program said, for a table's foot."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:160] if lines else "said nothing"
+def reason(text: str, line: int = 0) -> str:
+    """One line of what a program said, for a table's foot: of cloze the first, of Python the last (-1)."""
+    lines = [said.strip() for said in text.splitlines() if said.strip()]
+    return lines[line][:160] if lines else "said nothing"
 
 
-def output(command: Sequence[str], variables: dict[str, str] | None = None) -> str:
+def output(command: Sequence[str]) -> str:
     """What a program prints."""
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, check=False, timeout=PATIENCE)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        raise Refused(f"no end after {PATIENCE:.0f} s") from None
     if done.returncode != 0:
         raise Refused(reason(done.stderr))
     return done.stdout
@@ -190,7 +193,7 @@ class First:
             process.returncode = os.waitstatus_to_exitcode(status)
             errors.seek(0)
             if process.returncode != 0:
-                raise Refused(reason(errors.read()))
+                raise Refused(reason(errors.read(), -1))
         told = json.loads(printed.splitlines()[-1]) if self.aside else {}
         match self.kind:
             case "time":
@@ -286,14 +289,14 @@ class Worker:
             raise Refused(self._last_words())
         answer = json.loads(line)
         if key not in answer:
-            raise Refused(reason(str(answer.get("failed", f"said {answer} where {key} was due"))))
+            raise Refused(reason(str(answer.get("failed", f"said {answer} where {key} was due")), -1))
         return answer[key]
 
     def _last_words(self) -> str:
         code = self.process.wait()
         self.errors.seek(0)
         ended = signal.Signals(-code).name if code < 0 else f"code {code}"
-        return f"{reason(self.errors.read())} ({ended})"
+        return f"{reason(self.errors.read(), -1)} ({ended})"
 
 
 def complain(message: str) -> None:
