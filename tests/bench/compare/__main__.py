@@ -39,6 +39,9 @@ SETTLE = 0.3
 # A workload whose rounds are longer (s) has only so many.
 LONG, FEWEST = 60.0, 3
 
+# How many programs beside ours may run on average of a minute.
+QUIET = 0.5
+
 
 class Comparison:
     """All contests of one run."""
@@ -48,7 +51,7 @@ class Comparison:
         self.contests: list[Contest] = []
         self.notes: list[str] = []
         self.versions: dict[str, str] = {}
-        self.load = machine.load()
+        self.others = machine.load()
         self.refused = {precision: self._refusal(precision) for precision in options.precisions}
 
     def run(self) -> None:
@@ -67,11 +70,11 @@ class Comparison:
         rounds = f"medians of {self.options.rounds} rounds of turns"
         if self.options.rounds > FEWEST:
             rounds += f", {FEWEST} where a round is longer than {LONG:.0f} s"
-        noise = ""
-        if self.load > 0.5:
-            noise = f" Other programs kept the machine busy: load {self.load:.1f} before the run."
+        noise = f" Other programs kept the machine busy: load {self.others:.1f}." if self.others > QUIET else ""
+        config = json.loads((self.setup.model / "config.json").read_text(encoding="utf-8"))
+        model = f"BERT of {config['num_hidden_layers']} layers of {config['hidden_size']}"
         return (
-            f"{machine.summary()}; {self.setup.threads} threads; BERT-base; {machine.today()}; {rounds}. "
+            f"{machine.summary()}; {self.setup.threads} threads; {model}; {machine.today()}; {rounds}. "
             f"{versions}.{noise}"
         )
 
@@ -87,7 +90,7 @@ class Comparison:
             "processor": machine.processor(),
             "threads": self.setup.threads,
             "versions": self.versions,
-            "load": self.load,
+            "load_of_others": self.others,
             "rounds": self.options.rounds,
             "contests": [dataclasses.asdict(contest) for contest in self.contests],
             "notes": self.notes,
@@ -204,6 +207,7 @@ class Comparison:
             ratio = contest.ratio(title, best) if best is not None else None
             told = f"  cloze {title}: {figure(contest.our_median(title), contest.unit)}"
             complain(told if best is None or ratio is None else f"{told}, {ratio:.2f} to {best}")
+        self.others = max(self.others, machine.load() - self.setup.threads)
         self.save()
 
     def _round(self, contest: Contest, ours: list[Side], theirs: list[Side], number: int) -> None:
