@@ -6,8 +6,8 @@
 
 namespace cloze {
 
-/// What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights and
-/// the rows that they are multiplied with are rounded to. Parameters that train, gradients and moments are f32.
+/// What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights
+/// and the rows that they are multiplied with are rounded to. Parameters that train, gradients and moments are f32.
 enum class Precision : std::uint32_t {
     automatic = CLOZE_PRECISION_AUTO, ///< bf16 on a CUDA device, f32 on the CPU
     f32 = CLOZE_PRECISION_F32,

@@ -1,4 +1,4 @@
-/* Sections 5 to 12, 16, 17 and 19, and a model's device, of cloze.h: models, what they answer, and how they are kept. */
+/* Sections 5 to 12, 16, 17 and 19 of cloze.h: models, what they answer, and how they are kept. */
 #ifndef CLOZE_MODEL_HPP
 #define CLOZE_MODEL_HPP
 

@@ -1,8 +1,8 @@
 // Sorts notes into folders and learns from every answer while it runs.  notes MODEL FILE
 //
 // Type a note and it says where it would put it. Enter takes the first folder, a number another one, a name any folder,
-// one that is there or a new one. An empty note ends. Learning goes on beside the typing: the top layer and the head, anew
-// from all notes. FILE keeps them, "note TAB folder" a line, and the next start learns from them.
+// one that is there or a new one. An empty note ends. Learning goes on beside the typing: the top layer and the head,
+// anew from all notes. FILE keeps them, "note TAB folder" a line, and the next start learns from them.
 //
 //     c++ -std=c++17 notes.cpp `pkg-config --cflags --libs cloze` -pthread -o notes
 #include <cloze.hpp>
