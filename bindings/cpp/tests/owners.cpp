@@ -295,4 +295,59 @@ TEST(one_model_serves_many_threads) {
     CHECK_EQUAL(right, 32);
 }
 
+TEST(devices_are_listed_and_chosen) {
+    // A driver that is not there: the same outcome on every machine.
+    setenv("CLOZE_CUDA_LIBRARY", "/nowhere/libcuda.so.1", 1);
+    const std::vector<cloze::Device> devices = cloze::devices();
+    CHECK_EQUAL(devices.size(), 2u);
+    const cloze::Device &cpu = devices.at(0), &cuda = devices.at(1);
+    CHECK_EQUAL(cpu.id, "cpu");
+    CHECK(cpu.usable && cpu.note.empty() && !cpu.name.empty() && cpu.capability == 0);
+    CHECK(cpu.precision == cloze::Precision::f32);
+    CHECK(cpu.free_memory <= cpu.memory);
+    CHECK_EQUAL(cuda.id, "cuda");
+    CHECK(!cuda.usable && cuda.memory == 0 && cuda.free_memory == 0);
+    const std::string reason = cuda.note.substr(0, cuda.note.find(':')); // no driver, or built without CUDA
+    CHECK(reason.find("CUDA") != std::string::npos);
+
+    cloze::OpenOptions options;
+    for (const char *device : {"cuda", "cuda:1"}) {
+        options.device = device;
+        CHECK_ERROR(Model(shipped(), options), no_device, reason);
+        CHECK_ERROR(Model(files(), options), no_device, reason);
+    }
+    options.device = "abacus";
+    CHECK_ERROR(Model(shipped(), options), invalid_argument, "\"abacus\"");
+    options.device = "cpu";
+    options.precision = cloze::Precision::f16;
+    CHECK_ERROR(Model(shipped(), options), unsupported, "f16 on the CPU");
+    for (const cloze::Precision precision : {cloze::Precision::bf16, cloze::Precision::int8}) {
+        options.precision = precision;
+        CHECK(Model(shipped(), options).device().precision == precision);
+    }
+    options.precision = cloze::Precision::automatic;
+    CHECK(Model(shipped(), options).device().note.empty());
+    options.memory = static_cast<cloze::Memory>(7);
+    CHECK_ERROR(Model(shipped(), options), invalid_argument, "memory");
+    options.memory = cloze::Memory::least;
+    CHECK(Model(shipped(), options).embed(blank)[0] == Model(shipped()).embed(blank)[0]);
+    options.device = "auto";
+    Model model(shipped(), options);
+    CHECK_EQUAL(model.device().id, "cpu");
+    CHECK_EQUAL(model.device().name, cpu.name);
+    CHECK(model.device().precision == cloze::Precision::f32);
+    CHECK(model.device().note.find(reason) != std::string::npos);
+
+    cloze::CreateOptions create;
+    create.device = "cuda";
+    const std::string config = content(root() / "model/config.json");
+    CHECK_ERROR(Model::create(config, shipped(), create), no_device, reason);
+    create.device = "";
+    create.memory = static_cast<cloze::Memory>(7);
+    CHECK_ERROR(Model::create(config, shipped(), create), invalid_argument, "memory");
+    create.memory = cloze::Memory::fast;
+    create.precision = cloze::Precision::f16;
+    CHECK_ERROR(Model::create(config, shipped(), create), unsupported, "f16 on the CPU");
+}
+
 int main() { return run_tests(); }
