@@ -3,21 +3,34 @@ using System.Threading;
 
 namespace Cloze
 {
-    /// <summary>What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are
-    /// f32.</summary>
+    /// <summary>What a model computes in. Parameters that train, gradients and moments are f32.</summary>
     public enum Precision : uint
     {
         /// <summary>bf16 on a CUDA device, f32 on the CPU.</summary>
         Auto = Raw.CLOZE_PRECISION_AUTO,
 
-        /// <summary>f32; the CPU has no other.</summary>
+        /// <summary>f32.</summary>
         F32 = Raw.CLOZE_PRECISION_F32,
 
         /// <summary>bf16.</summary>
         BF16 = Raw.CLOZE_PRECISION_BF16,
 
-        /// <summary>f16; such a model cannot train.</summary>
+        /// <summary>f16; CUDA only. Such a model cannot train.</summary>
         F16 = Raw.CLOZE_PRECISION_F16,
+
+        /// <summary>8 bits; the CPU only: a scale for every output of the weights, scale and zero point for every
+        /// row.</summary>
+        Int8 = Raw.CLOZE_PRECISION_INT8,
+    }
+
+    /// <summary>How the CPU keeps the encoder's weights.</summary>
+    public enum Memory : uint
+    {
+        /// <summary>f32 ones that are used again once more, as products read them.</summary>
+        Fast = Raw.CLOZE_MEMORY_FAST,
+
+        /// <summary>f32 ones in the mapped file alone, whose pages all processes share.</summary>
+        Least = Raw.CLOZE_MEMORY_LEAST,
     }
 
     /// <summary>What models can run on.</summary>

@@ -14,8 +14,11 @@ namespace Cloze
         /// "cpu".</summary>
         public string Device { get; set; }
 
-        /// <summary>What hidden states are kept in.</summary>
+        /// <summary>What is computed in.</summary>
         public Precision Precision { get; set; }
+
+        /// <summary>How the CPU keeps the weights.</summary>
+        public Memory Memory { get; set; }
     }
 
     /// <summary>What weights are stored in.</summary>
@@ -290,6 +293,7 @@ namespace Cloze
                 threads = Native.U32(own.Threads, nameof(own.Threads)),
                 device = String(own.Device, nameof(own.Device)),
                 precision = (uint)own.Precision,
+                memory = (uint)own.Memory,
             };
         }
     }

@@ -88,8 +88,11 @@ namespace Cloze
         /// <summary>As in <see cref="OpenOptions"/>.</summary>
         public string Device { get; set; }
 
-        /// <summary>What hidden states are kept in.</summary>
+        /// <summary>What is computed in.</summary>
         public Precision Precision { get; set; }
+
+        /// <summary>How the CPU keeps the weights.</summary>
+        public Memory Memory { get; set; }
     }
 
     /// <summary>Options of <see cref="Corpus.Open"/>.</summary>
@@ -200,6 +203,7 @@ namespace Cloze
                     seed = own.Seed,
                     device = call.String(own.Device, nameof(own.Device)),
                     precision = (uint)own.Precision,
+                    memory = (uint)own.Memory,
                 };
                 Raw.cloze_input* text = call.Inputs(config);
                 byte* folder = call.Required(tokenizer, nameof(tokenizer));
