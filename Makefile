@@ -7,7 +7,7 @@
 #
 # INCLUDEDIR and LIBDIR are the folders of headers and libraries. DESTDIR stages: files go to $(DESTDIR)$(PREFIX) and name
 # $(PREFIX). FEATURES are cargo's; STATIC_LIBS is what they add to a static link ("-lopenblas" for linalg). CARGO=true
-# builds nothing: `make`, then `sudo make install CARGO=true`.
+# builds nothing: `make`, then `sudo make install CARGO=true`. Windows: cargo, and packaging/archive.sh.
 .POSIX:
 .PHONY: all build install uninstall test
 

@@ -1,5 +1,6 @@
 //! Gives the shared library the name that programs look for, `libcloze.so.<abi>` or `libcloze.<abi>.dylib`, from the one
 //! place that defines the ABI number, `include/cloze.h`; and deflates the kernels' PTX, of which the library holds a copy.
+//! Programs of Windows look for `cloze.dll`, the file's own name.
 
 use std::path::Path;
 use std::{env, fs};
@@ -21,13 +22,11 @@ fn soname() {
         .unwrap_or_else(|| panic!("include/cloze.h: expected a line \"#define CLOZE_ABI <number>\""));
     println!("cargo:rustc-env=CLOZE_ABI={abi}");
     let link = |argument: &str| println!("cargo:rustc-cdylib-link-arg=-Wl,{argument}");
-    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("linux") => link(&format!("-soname,libcloze.so.{abi}")),
-        Ok("macos") => {
-            link(&format!("-install_name,@rpath/libcloze.{abi}.dylib"));
-            link("-headerpad_max_install_names"); // room for the path that an installation puts there
-        }
-        _ => {}
+    if env::var("CARGO_CFG_TARGET_VENDOR").as_deref() == Ok("apple") {
+        link(&format!("-install_name,@rpath/libcloze.{abi}.dylib"));
+        link("-headerpad_max_install_names"); // room for the path that an installation puts there
+    } else if env::var_os("CARGO_CFG_UNIX").is_some() {
+        link(&format!("-soname,libcloze.so.{abi}"));
     }
 }
 

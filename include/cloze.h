@@ -56,6 +56,7 @@
  * Strings out  UTF-8 with a terminating NUL. Their size does not count the NUL, the capacity has to.
  * Text in      UTF-8, a pointer and a size in bytes, CLOZE_NUL where a NUL ends it. Text that is not UTF-8 is an error that
  *              names the byte. Everything that takes text takes token ids as well: see cloze_input.
+ * Paths        End with NUL. On Windows UTF-8, which becomes the system's UTF-16; elsewhere the bytes of the system's path.
  * Options      A const pointer; NULL means all defaults. The first field is the size of the struct as you compiled it, which
  *              the INIT macros fill in; a zero in any other field means its default. A library that is newer than your
  *              header takes defaults for the fields you do not have; an older one refuses fields it does not know unless
@@ -69,9 +70,12 @@
  *              a trainer, which has no name. The first call that asks for CUDA loads the driver's library, which stays and
  *              may keep threads of its own.
  * Files        Weights are mapped, not read. A model file that is truncated while the model is open ends the process
- *              (SIGBUS); replace files by renaming new ones over them.
- * ABI          CLOZE_ABI is in the library's soname. Within one number, functions, status codes and fields at the tail of
- *              option structs may be added; nothing else changes. "since" tells the version that first had a name.
+ *              (SIGBUS); replace files by renaming new ones over them. Windows lets nobody truncate a mapped file, and
+ *              replace no folder that has one: what could not be put in the place of an open model is kept beside it, and
+ *              the error names it.
+ * ABI          CLOZE_ABI is in the library's soname, on macOS in its install name; cloze.dll tells it by cloze_abi() alone.
+ *              Within one number, functions, status codes and fields at the tail of option structs may be added; nothing
+ *              else changes. "since" tells the version that first had a name.
  *
  * In comments, T is tokens, H hidden size, L layers, V vocabulary.
  */

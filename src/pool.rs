@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 
 use crate::error::{Error, Result, Status};
 
@@ -36,9 +37,11 @@ impl Cancel {
     }
 }
 
-/// Threads that belong to one model. Nothing is global: the threads end with the pool.
+/// Threads that belong to one model. Nothing is global: the threads have ended when the pool is dropped, after which a host
+/// may unload the library.
 pub struct Pool {
     workers: Option<rayon_core::ThreadPool>,
+    handles: Vec<JoinHandle<()>>,
     threads: usize,
 }
 
@@ -46,19 +49,29 @@ impl Pool {
     /// A pool of `threads`; 0 takes one per processor that this process may use. One thread means the caller's own.
     pub fn new(threads: usize) -> Result<Self> {
         let threads = match threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => thread::available_parallelism().map_or(1, usize::from),
             n if n > 1024 => return Err(Error::argument(format!("{n} threads: at most 1024"))),
             n => n,
         };
         if threads == 1 {
-            return Ok(Self { workers: None, threads });
+            return Ok(Self { workers: None, handles: Vec::new(), threads });
         }
-        let workers = rayon_core::ThreadPoolBuilder::new()
+        let mut handles = Vec::with_capacity(threads);
+        let built = rayon_core::ThreadPoolBuilder::new()
             .num_threads(threads)
-            .thread_name(|index| format!("cloze-{index}"))
-            .build()
-            .map_err(|e| Error::new(Status::OutOfMemory, format!("cannot start {threads} threads: {e}")))?;
-        Ok(Self { workers: Some(workers), threads })
+            .spawn_handler(|worker| {
+                let thread = thread::Builder::new().name(format!("cloze-{}", worker.index()));
+                handles.push(thread.spawn(|| worker.run())?);
+                Ok(())
+            })
+            .build();
+        // where one thread could not be started, rayon has asked the others to end, and the drop waits for them
+        let (workers, failure) = match built {
+            Ok(workers) => (Some(workers), None),
+            Err(e) => (None, Some(Error::new(Status::OutOfMemory, format!("cannot start {threads} threads: {e}")))),
+        };
+        let pool = Self { workers, handles, threads };
+        failure.map_or(Ok(pool), Err)
     }
 
     /// Number of threads that work on a call.
@@ -106,9 +119,46 @@ impl Pool {
     }
 }
 
+impl Drop for Pool {
+    fn drop(&mut self) {
+        drop(self.workers.take()); // asks the threads to end
+        let own = thread::current().id();
+        if self.handles.iter().any(|handle| handle.thread().id() == own) {
+            return; // dropped by a job of its own, which cannot wait for itself
+        }
+        for handle in self.handles.drain(..) {
+            let _ = handle.join(); // a panic of a job was its caller's
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_have_ended_when_the_pool_is_dropped() {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static ENDED: AtomicUsize = AtomicUsize::new(0);
+        struct Slow;
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                thread::sleep(std::time::Duration::from_millis(50));
+                ENDED.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        thread_local! {
+            static LAST: Slow = {
+                BEGUN.fetch_add(1, Ordering::Relaxed);
+                Slow
+            };
+        }
+        let pool = Pool::new(3).unwrap();
+        pool.for_each(100, None, |_| LAST.with(|_| thread::sleep(std::time::Duration::from_millis(1)))).unwrap();
+        drop(pool);
+        assert!(BEGUN.load(Ordering::Relaxed) > 0);
+        assert_eq!(ENDED.load(Ordering::Relaxed), BEGUN.load(Ordering::Relaxed));
+    }
 
     #[test]
     fn every_item_runs_once() {

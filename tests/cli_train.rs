@@ -6,9 +6,8 @@
 mod command;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use command::{ask, cloze, folder, has_keys, objects, printed, refused};
 use serde_json::Value;
@@ -465,8 +464,11 @@ fn a_named_head_stands_beside_the_folder_s_own() {
     assert!(complaint.contains("mood"), "{complaint}");
 }
 
+#[cfg(unix)] // `kill`
 #[test]
 fn ctrl_c_stops_and_says_what_is_kept() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Command;
     let place = Place::new();
     let checkpoints = place.path("checkpoints");
     for (more, kept) in [

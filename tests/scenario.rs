@@ -42,6 +42,7 @@ where
     token(library);
     sentence(library);
     what_cannot_be_opened(library);
+    from_any_path(library);
     from_memory(library);
     lessons::training(library);
 }
@@ -343,6 +344,21 @@ fn what_cannot_be_opened<L: Library>(library: &L) {
     assert!(status == 7 && message.contains("config.json"), "{message}");
     std::fs::write(empty.path().join("config.json"), "{").unwrap();
     assert_eq!(refused(empty.path()).0, 5);
+}
+
+/// Letters of a path are those of the system, which on Windows has UTF-16.
+fn from_any_path<L: Library>(library: &L) {
+    let (golden, place) = (path("tests/golden/pretraining"), tempfile::tempdir().unwrap());
+    let folder = place.path().join("ångström 模型 \u{1f989}");
+    std::fs::create_dir(&folder).unwrap();
+    for name in ["config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json"] {
+        std::fs::copy(golden.join(name), folder.join(name)).unwrap();
+    }
+    let (there, here) = (library.open(&golden).unwrap(), library.open(&folder).unwrap());
+    let input = [Input::Text("the cat [MASK] the bird.")];
+    assert_eq!(library.fill(&here, &input, 5, &[]), library.fill(&there, &input, 5, &[]));
+    let (_, message) = library.open(&folder.join("nothing")).err().unwrap();
+    assert!(message.contains("ångström 模型 \u{1f989}"), "{message}");
 }
 
 fn from_memory<L: Library>(library: &L) {

@@ -4,7 +4,13 @@
 set -eu
 cd "$(dirname "$0")"
 : "${PYTHON:=python3}"
-: "${CLOZE_LIBRARY:=$PWD/../../target/release/libcloze.so}"
+case $(uname -s) in
+    Darwin) name=libcloze.dylib ;;
+    *) name=libcloze.so ;;
+esac
+# a folder stands for the library in it
+: "${CLOZE_LIBRARY:=$PWD/../../target/release}"
+if [ -d "$CLOZE_LIBRARY" ]; then CLOZE_LIBRARY=$CLOZE_LIBRARY/$name; fi
 export CLOZE_LIBRARY PYTHONPATH="$PWD"
 if ! "$PYTHON" -c 'import numpy, pytest' 2>/dev/null; then
     echo "SKIPPED (python): $PYTHON, numpy or pytest is missing" >&2

@@ -103,7 +103,7 @@ pub(super) unsafe fn c_strings(name: &str, pointer: *const *const c_char, count:
     pointers.map(own).collect()
 }
 
-/// A path as the system has it: any bytes on Unix, UTF-8 elsewhere.
+/// A path as the system has it: any bytes on Unix, elsewhere UTF-8, of which its calls make UTF-16.
 ///
 /// # Safety
 ///

@@ -2,13 +2,14 @@
 //!
 //! A new folder grows beside its target as `.NAME.tmp-…` and takes the target's name when it is complete. Where the
 //! system can exchange two names, the target is whole at every moment, old or new. Where it cannot, the old folder is
-//! called `.NAME.old-…` between two renamings; whoever finds the target missing then calls [`recover`].
+//! called `.NAME.old-…` between two renamings; whoever finds the target missing then calls [`recover`]. Windows moves no
+//! folder in which something is open: what was to replace a model in use is then kept as `NAME.new-…`, and the error says so.
 //!
 //! A `.NAME.old-…` is therefore always whole, and a `.NAME.tmp-…` never counts. Whoever works on either holds a lock on
 //! it, which ends with the process: what is not locked was left over by a run that was killed.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +18,15 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Status};
 
+mod system;
+
+use system::{cannot_exchange, exchange, in_use, lock, rename, try_lock};
+
 /// A folder in the making beside its target; nothing of the target changes until [`commit`](Self::commit). Dropped
 /// without it, the folder is removed.
 ///
-/// Whoever mapped files of the old folder keeps them: a removed file lives as long as its maps.
+/// Whoever mapped files of the old folder keeps them: a removed file lives as long as its maps. On Windows a folder with
+/// mapped files cannot be replaced.
 #[derive(Debug)]
 pub struct NewFolder {
     target: Target,
@@ -52,13 +58,15 @@ impl NewFolder {
 
     /// Waits until the disk has every file, then gives the folder the target's name and removes the old one.
     ///
-    /// On an error the target is as it was, or, where the disk fails at the very last, the new folder. An old folder that cannot be removed is no error: it stays beside the
-    /// target under a temporary name, and the next [`begin`](Self::begin) tries again.
+    /// On an error the target is as it was, or, where the disk fails at the very last, the new folder. Where the old one
+    /// cannot be moved because it is in use, the error names what the new one is called from then on. An old folder that
+    /// cannot be removed is no error: it stays beside the target under a temporary name, and the next
+    /// [`begin`](Self::begin) tries again.
     pub fn commit(self) -> Result<()> {
         sync_tree(&self.temporary)?;
         let path = self.target.path();
         if fs::symlink_metadata(&path).is_err_and(|e| e.kind() == ErrorKind::NotFound) {
-            fs::rename(&self.temporary, &path).map_err(|e| Error::io(&path, &e))?;
+            rename(&self.temporary, &path).map_err(|e| Error::io(&path, &e))?;
             return sync_folder(&self.target.parent);
         }
         self.target.check_replaceable()?;
@@ -88,11 +96,15 @@ pub fn recover(target: &Path) -> Result<()> {
     }
 }
 
-/// Removes the folder `target`, which until then is whole: killed half way, it leaves what [`sweep`] removes.
+/// Removes the folder `target`, which until then is whole: killed half way, it leaves what [`sweep`] removes. A folder in
+/// use stays where the system removes none.
 pub fn remove_folder(target: &Path) -> Result<()> {
     let target = Target::find(target)?;
     let (path, doomed) = (target.path(), target.unused(TEMPORARY));
-    fs::rename(&path, &doomed).and_then(|()| fs::remove_dir_all(&doomed)).map_err(|e| Error::io(&path, &e))
+    match rename(&path, &doomed).and_then(|()| fs::remove_dir_all(&doomed)) {
+        Err(e) if !in_use(&e) => Err(Error::io(&path, &e)),
+        _ => Ok(()),
+    }
 }
 
 /// Removes what killed runs left over in `folder` for targets whose names begin with `prefix`.
@@ -124,12 +136,16 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::argument(format!("{}: a folder, expected a file", path.display())));
     }
     target.sweep()?;
-    let (temporary, _lock) = target.claim(|path| File::create_new(path).map(drop))?;
+    let (temporary, lock) = target.claim(|path| File::create_new(path).map(drop))?;
     let written = (|| {
-        let mut file = File::options().write(true).open(&temporary)?;
+        // what is locked on Windows is written by who locked it; elsewhere the lock is not for writing
+        let mut file = match &lock {
+            Some(locked) if cfg!(windows) => locked.try_clone()?,
+            _ => File::options().write(true).open(&temporary)?,
+        };
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, &path)
+        rename(&temporary, &path)
     })();
     written.map_err(|e| {
         let _ = fs::remove_file(&temporary); // what stays is swept by the next call
@@ -145,12 +161,15 @@ struct Target {
     name: OsString,
 }
 
-/// Distinguishes the temporary names of one process.
-static COUNT: AtomicU64 = AtomicU64::new(0);
+/// Ends a name that no other run and no other call gives.
+fn unique() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
 
 impl Target {
     fn find(path: &Path) -> Result<Self> {
-        let full = match fs::canonicalize(path) {
+        let full = match system::whole(path) {
             Ok(full) => full,
             Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => path.to_owned(),
             Err(e) => return Err(Error::io(path, &e)),
@@ -179,7 +198,7 @@ impl Target {
 
     fn unused(&self, kind: &str) -> PathBuf {
         let mut name = self.prefix(kind);
-        name.push(format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+        name.push(unique());
         self.parent.join(name)
     }
 
@@ -223,14 +242,14 @@ impl Target {
         let path = self.path();
         for old in self.beside(OLD)? {
             // waits for a replacement that is under way
-            let lock = File::open(&old).and_then(|file| file.lock().map(|()| file));
+            let lock = lock(&old);
             if path.exists() {
                 break;
             }
             if lock.is_err_and(|e| e.kind() == ErrorKind::NotFound) {
                 continue;
             }
-            fs::rename(&old, &path).map_err(|e| Error::io(&path, &e))?;
+            rename(&old, &path).map_err(|e| Error::io(&path, &e))?;
             return sync_folder(&self.parent);
         }
         Ok(())
@@ -256,7 +275,8 @@ impl Target {
         let refuse = |what: &str| Err(Error::argument(format!("{}: {what}", path.display())));
         let entries = match fs::read_dir(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-            Err(e) if e.kind() == ErrorKind::NotADirectory => return refuse("a file, expected a folder to write"),
+            // what systems say of listing a file differs
+            Err(_) if path.is_file() => return refuse("a file, expected a folder to write"),
             entries => entries.and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(|e| Error::io(&path, &e))?,
         };
         let holds = |name: &str| entries.iter().any(|entry| entry.file_name() == name);
@@ -273,11 +293,11 @@ impl Target {
     fn swap_in_two_steps(&self, temporary: &Path) -> Result<()> {
         let (path, old) = (self.path(), self.unused(OLD));
         let failed = |e: io::Error| Error::io(&path, &e);
-        let lock = try_lock(&path).map_err(|e| Error::new(Status::Io, format!("{}: {e}", path.display())))?;
-        fs::rename(&path, &old).map_err(failed)?;
-        if let Err(e) = fs::rename(temporary, &path) {
-            fs::rename(&old, &path).map_err(failed)?;
-            return Err(failed(e));
+        let lock = try_lock(&path).map_err(|e| self.keep(temporary, e.into()))?;
+        rename(&path, &old).map_err(|e| self.keep(temporary, e))?;
+        if let Err(e) = rename(temporary, &path) {
+            rename(&old, &path).map_err(failed)?;
+            return Err(self.keep(temporary, e));
         }
         sync_folder(&self.parent)?;
         let doomed = self.unused(TEMPORARY);
@@ -287,11 +307,27 @@ impl Target {
         drop(lock);
         Ok(())
     }
+
+    /// The error of a replacement that failed. What could not be put in place because something is in use stays, under a
+    /// name that is never swept.
+    fn keep(&self, temporary: &Path, why: io::Error) -> Error {
+        let (path, mut name) = (self.path(), self.name.clone());
+        name.push(NEW);
+        name.push(unique());
+        let kept = self.parent.join(name);
+        if (in_use(&why) || why.kind() == ErrorKind::WouldBlock) && rename(temporary, &kept).is_ok() {
+            let (path, kept) = (path.display(), kept.display());
+            return Error::new(Status::Io, format!("{path}: in use ({why}); what was to replace it is {kept}"));
+        }
+        Error::io(&path, &why)
+    }
 }
 
 const TEMPORARY: &str = ".tmp-";
 
 const OLD: &str = ".old-";
+
+const NEW: &str = ".new-";
 
 /// Files that only a model, an adapter or a training run has.
 const MARKS: [&str; 6] = [
@@ -313,32 +349,6 @@ fn starts_with(name: &OsStr, prefix: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes())
 }
 
-/// A lock on `path` that ends with the process; `None` where the file system has none. Fails when it is held.
-fn try_lock(path: &Path) -> std::result::Result<Option<File>, TryLockError> {
-    let Ok(file) = File::open(path) else { return Ok(None) };
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Err(TryLockError::WouldBlock),
-        Err(TryLockError::Error(_)) => Ok(None),
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-fn exchange(one: &Path, two: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE)?)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
-fn exchange(_: &Path, _: &Path) -> io::Result<()> {
-    Err(ErrorKind::Unsupported.into())
-}
-
-/// Kernels without the call answer ENOSYS, file systems without the flag EINVAL or ENOTSUP.
-fn cannot_exchange(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput)
-}
-
 /// Every file and folder of the tree is on the disk.
 fn sync_tree(folder: &Path) -> Result<()> {
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
@@ -348,19 +358,15 @@ fn sync_tree(folder: &Path) -> Result<()> {
         if kind.is_dir() {
             sync_tree(&path)?;
         } else if kind.is_file() {
-            File::open(&path).and_then(|file| file.sync_all()).map_err(|e| Error::io(&path, &e))?;
+            system::sync_file(&path).map_err(|e| Error::io(&path, &e))?;
         }
     }
     sync_folder(folder)
 }
 
-/// The names in a folder are on the disk. Only Unix lets a folder be opened for that.
+/// The names in a folder are on the disk, where the system can be asked for that.
 fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|file| file.sync_all()).map_err(|e| Error::io(folder, &e))
-    } else {
-        Ok(())
-    }
+    system::sync_folder(folder).map_err(|e| Error::io(folder, &e))
 }
 
 #[cfg(test)]

@@ -32,6 +32,13 @@ pub fn present(command: &str) -> bool {
     found
 }
 
+/// The C compiler: `CC`, else `cc`, on Windows `gcc`. There it may be missing, which is said loudly.
+pub fn c_compiler() -> Option<String> {
+    let usual = if cfg!(windows) { "gcc" } else { "cc" };
+    let compiler = std::env::var("CC").unwrap_or_else(|_| usual.to_owned());
+    (!cfg!(windows) || present(&compiler)).then_some(compiler)
+}
+
 /// Runs a compiler with every warning an error; `None` where it accepts, else what it says.
 pub fn refusal(compiler: &str, arguments: &[&str]) -> Option<String> {
     let include = path("include");
@@ -52,17 +59,30 @@ pub fn compile(compiler: &str, arguments: &[&str]) {
     }
 }
 
+/// The name by which programs look for the library, from its ABI number.
+pub fn soname() -> String {
+    let abi = cloze::capi::CLOZE_ABI;
+    match std::env::consts::OS {
+        "windows" => "cloze.dll".to_owned(),
+        "macos" => format!("libcloze.{abi}.dylib"),
+        _ => format!("libcloze.so.{abi}"),
+    }
+}
+
 /// A folder with the library under its soname and nothing else, and programs linked against it: that they run proves
 /// the soname.
 pub struct Programs {
     folder: tempfile::TempDir,
+    compiler: String,
 }
 
 impl Programs {
-    pub fn new() -> Self {
+    /// `None` where there is no C compiler.
+    pub fn new() -> Option<Self> {
+        let compiler = c_compiler()?;
         let folder = tempfile::tempdir().unwrap();
-        std::fs::copy(shared_library(), folder.path().join("libcloze.so.1")).unwrap();
-        Self { folder }
+        std::fs::copy(shared_library(), folder.path().join(soname())).unwrap();
+        Some(Self { folder, compiler })
     }
 
     pub fn folder(&self) -> &Path {
@@ -72,21 +92,24 @@ impl Programs {
     /// Builds a program of C99 files.
     #[track_caller]
     pub fn build(&self, name: &str, sources: &[&Path]) -> PathBuf {
-        let program = self.folder.path().join(name);
+        let program = self.folder.path().join(name).with_extension(std::env::consts::EXE_EXTENSION);
         let (library, rpath) = (shared_library(), format!("-Wl,-rpath,{}", self.folder.path().display()));
         let mut arguments = vec!["-std=c99", "-g"];
         arguments.extend(sources.iter().map(|source| source.to_str().unwrap()));
-        arguments.extend(["-o", program.to_str().unwrap(), library.to_str().unwrap(), &rpath, "-lm"]);
-        compile("cc", &arguments);
+        arguments.extend(["-o", program.to_str().unwrap(), library.to_str().unwrap(), "-lm"]);
+        if cfg!(unix) {
+            arguments.push(&rpath); // Windows looks beside the program
+        }
+        compile(&self.compiler, &arguments);
         program
     }
 }
 
-/// Runs a program that has to succeed and returns what it prints.
+/// Runs a program that has to succeed and returns what it prints, with `\n` at the ends of lines.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
     let output: Output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}{err}", output.status);
-    out.into_owned()
+    out.replace("\r\n", "\n")
 }

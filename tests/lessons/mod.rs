@@ -227,8 +227,10 @@ where
     library.save_model_as(&large, &place, DType::Bf16).unwrap();
     drop((trainer, model));
     assert_eq!(library.classify(&taught, &inputs()).unwrap(), answers);
-    // Over its own folder, which is mapped: renamed, not overwritten.
-    library.save_model(&opened, &own).unwrap();
+    // Over its own folder, which is mapped: renamed, not overwritten. Windows moves no such folder.
+    if cfg!(not(windows)) {
+        library.save_model(&opened, &own).unwrap();
+    }
     assert_eq!(library.classify(&opened, &inputs()).unwrap(), answers);
     assert_eq!(library.classify(&library.open(&own).unwrap(), &inputs()).unwrap(), answers);
 }

@@ -1,7 +1,7 @@
 //! Text that is no text, too long, too little, and models that cannot learn from it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cloze::engine::{Corpus, Every, FitRun, Lines, Model, Objective, OpenOptions, TrainOptions, Trainable, Trainer};
 use cloze::error::{Error, Result, Status};
@@ -164,7 +164,7 @@ mod program {
     /// `cloze pretrain` of a tiny model on `corpus`: what it said, and whether it left anything.
     fn pretrain(corpus: &Path, more: &[&str]) -> (Output, String, Vec<String>) {
         let place = tempdir().unwrap();
-        let at = |name: &str| -> PathBuf { place.path().join(name) };
+        let at = |name: &str| -> std::path::PathBuf { place.path().join(name) };
         let output = cloze(&["pretrain", "--steps", "2", "--batch", "2", "--max-tokens", "32", "--threads", "1"])
             .args(more)
             .arg("--corpus")

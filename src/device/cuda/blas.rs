@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsString, c_int, c_void};
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,16 +20,18 @@ use crate::error::{Error, Result, Status};
 /// Names the library, or with `own` forbids it.
 const VARIABLE: &str = "CLOZE_CUBLASLT";
 
-const NAMES: &[&str] = if cfg!(windows) {
-    &["cublasLt64_13.dll", "cublasLt64_12.dll"]
-} else {
-    &[
-        "libcublasLt.so.13",
-        "libcublasLt.so.12",
-        "/usr/local/cuda/lib64/libcublasLt.so.13",
-        "/usr/local/cuda/lib64/libcublasLt.so.12",
-    ]
-};
+/// Where the library may be: on the system's paths, then in the toolkit's own folder.
+fn places() -> Vec<OsString> {
+    let (names, folders) = if cfg!(windows) {
+        let toolkit = std::env::var_os("CUDA_PATH").map(PathBuf::from);
+        let folders = toolkit.map_or(vec![], |toolkit| vec![toolkit.join("bin").join("x64"), toolkit.join("bin")]);
+        (["cublasLt64_13.dll", "cublasLt64_12.dll"], folders)
+    } else {
+        (["libcublasLt.so.13", "libcublasLt.so.12"], vec![PathBuf::from("/usr/local/cuda/lib64")])
+    };
+    let inside = folders.iter().flat_map(|folder| names.map(|name| folder.join(name).into_os_string()));
+    names.iter().map(OsString::from).chain(inside).collect()
+}
 
 /// Bytes for what a product keeps meanwhile.
 const WORKSPACE: usize = 32 << 20;
@@ -192,7 +195,7 @@ impl Functions {
         let choices: Vec<OsString> = match named {
             Some(own) if own == "own" => return None,
             Some(path) => vec![path],
-            None => NAMES.iter().map(OsString::from).collect(),
+            None => places(),
         };
         // SAFETY: the library's initialisers are trusted as those of every linked library are.
         let library = choices.iter().find_map(|name| unsafe { Library::new(name) }.ok())?;

@@ -1,6 +1,6 @@
 //! The CUDA driver, found at run time: why there is none, what devices there are, and every call's status as an error.
 
-use std::ffi::{CStr, c_int};
+use std::ffi::{CStr, OsStr, c_int};
 use std::sync::OnceLock;
 
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
@@ -99,8 +99,23 @@ fn find() -> std::result::Result<(), String> {
     check(unsafe { sys::cuInit(0) }, "cuInit").map_err(|e| e.to_string())
 }
 
+/// On Windows the driver is in the system's folder and is looked for nowhere else: a file of its name beside the program
+/// or in the working directory is another's.
+fn load(name: &OsStr, ours: bool) -> std::result::Result<Library, libloading::Error> {
+    #[cfg(windows)]
+    if ours {
+        use libloading::os::windows::{LOAD_LIBRARY_SEARCH_SYSTEM32, Library};
+        // SAFETY: the driver's initialisers are trusted as those of every linked library are.
+        return unsafe { Library::load_with_flags(name, LOAD_LIBRARY_SEARCH_SYSTEM32) }.map(Into::into);
+    }
+    let _ = ours;
+    // SAFETY: as above.
+    unsafe { Library::new(name) }
+}
+
 fn library() -> std::result::Result<Library, String> {
     let named = std::env::var_os(LIBRARY_VARIABLE);
+    let ours = named.is_none();
     let choices: Vec<std::ffi::OsString> = match named {
         Some(path) => vec![path],
         None if cfg!(windows) => vec!["nvcuda.dll".into()],
@@ -108,8 +123,7 @@ fn library() -> std::result::Result<Library, String> {
     };
     let mut reasons = Vec::new();
     for choice in choices {
-        // SAFETY: the driver's initialisers are trusted as those of every linked library are.
-        match unsafe { Library::new(&choice) } {
+        match load(&choice, ours) {
             Ok(library) => return Ok(library),
             // libloading keeps the system's own words in the source
             Err(error) => reasons.push(std::error::Error::source(&error).map_or(error.to_string(), |e| e.to_string())),

@@ -59,7 +59,7 @@ pub struct Found {
 }
 
 /// Reads a folder of text files, in it and below, or one file. Of a folder, files whose names end in `.txt` are read, in the
-/// order of their paths' bytes; names that begin with a dot are passed over. A blank line or the end of a file ends a
+/// order of their paths' bytes with `/` between names; names that begin with a dot are passed over. A blank line or the end of a file ends a
 /// document. Lines end in `\n` or `\r\n`; a byte order mark is skipped.
 ///
 /// Fails with `Io` when a file cannot be read, `InvalidFile`, naming file, line and byte, when one is not UTF-8 text, before
@@ -124,13 +124,19 @@ fn files(path: &Path) -> Result<Found> {
         }
     }
     for list in [&mut files, &mut others] {
-        list.sort_by(|a, b| a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes()));
+        list.sort_by(|a, b| portable(a).cmp(portable(b)));
     }
     let notices = others.first().map(|first| Notice {
         place: first.display().to_string(),
         message: format!("not .txt and left out; {} such files in all", others.len()),
     });
     Ok(Found { files, notices: notices.into_iter().collect() })
+}
+
+/// The bytes of a path with `/` between its names: a corpus has one order on every system.
+fn portable(path: &Path) -> impl Iterator<Item = u8> {
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    bytes.map(|&byte| if std::path::is_separator(char::from(byte)) { b'/' } else { byte })
 }
 
 /// Whether a file has text at all.
@@ -207,16 +213,32 @@ mod tests {
         let place = folder(&[
             ("b.txt", b"\xEF\xBB\xBFOne. Two.\r\n\r\nThree."),
             ("a/z.TXT", b"\n Four.\t\n \n\n"),
+            ("aB.txt", b"Five."), // between / and the separator of Windows
             (".hidden.txt", b"\xFF"),
             ("notes.md", b"\xFF"),
             ("table.tsv", b""),
             ("c.txt", b" \n"),
         ]);
         let (seen, found) = all(place.path(), Lines::Paragraphs).unwrap();
-        let expected = ["-", "0:2 Four.", "-", "-", "-", "1:1 One.", "1:1 Two.", "-", "1:3 Three.", "-", "-", "-"];
+        let expected = [
+            "-",
+            "0:2 Four.",
+            "-",
+            "-",
+            "-",
+            "1:1 Five.",
+            "-",
+            "2:1 One.",
+            "2:1 Two.",
+            "-",
+            "2:3 Three.",
+            "-",
+            "-",
+            "-",
+        ];
         assert_eq!(seen, expected);
         let names: Vec<_> = found.files.iter().map(|f| f.strip_prefix(place.path()).unwrap().to_owned()).collect();
-        assert_eq!(names, ["a/z.TXT", "b.txt", "c.txt"].map(PathBuf::from));
+        assert_eq!(names, ["a/z.TXT", "aB.txt", "b.txt", "c.txt"].map(PathBuf::from));
         let notices: Vec<String> = found.notices.iter().map(ToString::to_string).collect();
         let at = |name: &str| place.path().join(name).display().to_string();
         assert_eq!(

@@ -20,7 +20,8 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
     }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let about = fs::metadata(parent).map_err(|error| Error::io(parent, &error))?;
-    match about.is_dir() && !about.permissions().readonly() {
+    // the attribute means nothing on a folder of Windows
+    match about.is_dir() && (cfg!(windows) || !about.permissions().readonly()) {
         true => Ok(()),
         false => Err(Error::new(Status::Io, format!("{}: no folder that can be written", parent.display()))),
     }
@@ -28,11 +29,7 @@ pub fn check_file(path: &Path) -> Result<(), Error> {
 
 /// Fails when `inner` is `outer` or lies in it: what is saved as `outer` takes the place of all that is there.
 pub fn check_apart((option, inner): (&str, &Path), (other, outer): (&str, &Path)) -> Result<(), Stop> {
-    let absolute = |path: &Path| {
-        let whole = fs::canonicalize(path).or_else(|_| std::path::absolute(path));
-        whole.map_err(|error| Error::io(path, &error))
-    };
-    match absolute(inner)?.starts_with(absolute(outer)?) {
+    match whole(inner)?.starts_with(whole(outer)?) {
         true => Err(Stop::usage(format!(
             "{option} {} lies in {other} {}, which is replaced as a whole",
             inner.display(),
@@ -40,6 +37,16 @@ pub fn check_apart((option, inner): (&str, &Path), (other, outer): (&str, &Path)
         ))),
         false => Ok(()),
     }
+}
+
+/// The path in the system's own form, as far as it is there: paths of one form can be compared, and links are followed.
+fn whole(path: &Path) -> Result<PathBuf, Error> {
+    let absolute = std::path::absolute(path).map_err(|error| Error::io(path, &error))?;
+    let found = absolute.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    Ok(match found.and_then(|(above, found)| Some(found.join(absolute.strip_prefix(above).ok()?))) {
+        Some(whole) => whole,
+        None => absolute,
+    })
 }
 
 /// The checkpoint to go on from, if any. A folder that has checkpoints is not begun anew without being asked.
@@ -77,6 +84,23 @@ pub fn newest(folder: &Path) -> Result<Option<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_lies_in_one_that_is() {
+        let place = tempfile::tempdir().unwrap();
+        let (out, below) = (place.path().join("out"), place.path().join("out").join("a").join("b"));
+        let apart = |inner: &Path, outer: &Path| check_apart(("--checkpoints", inner), ("--out", outer));
+        for made in [false, true] {
+            if made {
+                fs::create_dir(&out).unwrap();
+            }
+            assert!(matches!(apart(&below, &out), Err(Stop::Usage(_))), "{made}");
+            assert!(matches!(apart(&out, &out), Err(Stop::Usage(_))), "{made}");
+            assert!(apart(&place.path().join("other"), &out).is_ok());
+            assert!(apart(&place.path().join("out2"), &out).is_ok());
+            assert!(apart(&out, &below).is_ok());
+        }
+    }
 
     #[test]
     fn the_newest_checkpoint_has_the_most_steps() {
