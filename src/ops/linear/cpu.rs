@@ -53,12 +53,13 @@ impl Op for Cpu {
             column += columns;
         }
         let narrow: Option<Vec<_>> = parts.iter().map(Part::narrow).collect();
-        // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
         match narrow {
+            // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
             Some(parts) => unsafe { narrow::run(self, x, (rows, depth), &parts, activation, &y) },
             None => {
                 let left = Stored { values: x, stride: depth };
                 let products: Vec<_> = parts.iter().map(|part| part.product(left, rows, activation, &y)).collect();
+                // SAFETY: as above.
                 unsafe { product::run(self, &products) }
             }
         }

@@ -119,10 +119,11 @@ impl DotKernel for Block<'_> {
                 let count = (rows.end - first).div_ceil(tiles - index);
                 // C has no room for the columns that a last panel is filled up with.
                 let whole = outputs.len() == width;
-                // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
-                let (c, c_stride) = match whole {
-                    true => (unsafe { self.y.at(first, column) }, self.y.stride()),
-                    false => (aside.as_mut_ptr(), width),
+                let (c, c_stride) = if whole {
+                    // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
+                    (unsafe { self.y.at(first, column) }, self.y.stride())
+                } else {
+                    (aside.as_mut_ptr(), width)
                 };
                 let tile = Tile {
                     left: self.left,
