@@ -150,9 +150,8 @@ fn narrow_bf16(row: &[f32], groups: &mut [u32]) -> Narrowed {
 }
 
 fn narrow_int8(row: &[f32], groups: &mut [u32]) -> Narrowed {
-    // NaN and infinities make the scale NaN or infinite, and so every answer of this output
-    let largest =
-        row.iter().fold(0.0f32, |largest, &value| if value.is_nan() { value } else { largest.max(value.abs()) });
+    // NaN and infinities make the scale NaN or infinite, and so every answer of this output. `max` passes over NaN.
+    let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
     let largest = if row.iter().any(|value| value.is_nan()) { f32::NAN } else { largest };
     let scale = largest / 127.0;
     let inverse = if scale > 0.0 && scale.is_finite() { 1.0 / scale } else { 0.0 };
