@@ -181,11 +181,18 @@ typedef int (*cloze_progress)(void *user, uint64_t done, uint64_t total);
  * @since 0.1.0 */
 typedef struct cloze_model cloze_model;
 
-/* What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32. */
+/* What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights and the
+ * rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on the CPU. Parameters that
+ * train, gradients and moments are f32 everywhere. */
 #define CLOZE_PRECISION_AUTO 0u /* bf16 on a CUDA device, f32 on the CPU */
-#define CLOZE_PRECISION_F32 1u  /* the CPU has no other */
+#define CLOZE_PRECISION_F32 1u
 #define CLOZE_PRECISION_BF16 2u
-#define CLOZE_PRECISION_F16 3u  /* such a model cannot train */
+#define CLOZE_PRECISION_F16 3u  /* CUDA only; such a model cannot train */
+#define CLOZE_PRECISION_INT8 4u /* the CPU only: a scale for every output of the weights, scale and zero point for every row */
+
+/* How the CPU keeps the encoder's weights. */
+#define CLOZE_MEMORY_FAST 0u  /* f32 ones that are used again once more, as products read them; the file's pages are given back */
+#define CLOZE_MEMORY_LEAST 1u /* f32 ones in the mapped file alone, whose pages all processes share */
 
 /* @since 0.1.0 */
 typedef struct cloze_open_options {
@@ -193,13 +200,13 @@ typedef struct cloze_open_options {
     uint32_t threads;   /* worker threads of this model; 0: one per processor */
     const char *device; /* "cpu", "cuda", "cuda:1" or "auto", see section 20; NULL: "cpu". @since 0.4.0, as the rest */
     uint32_t precision; /* CLOZE_PRECISION_... */
-    uint32_t reserved;  /* 0 */
+    uint32_t memory;    /* CLOZE_MEMORY_... */
 } cloze_open_options;
 #define CLOZE_OPEN_OPTIONS_INIT { sizeof(cloze_open_options), 0, NULL, 0, 0 }
 
 /* Opens a HuggingFace folder of a BERT or ALBERT: config.json; model.safetensors or its shards; tokenizer.json or
- * vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and reads none: the
- * first answer touches them. A head or tokenizer that is not there is an error of the call that needs it, not of this one.
+ * vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and, in f32, reads none:
+ * the first answer touches them. A head or tokenizer that is not there is an error of the call that needs it, not of this one.
  * @since 0.1.0 */
 CLOZE_API cloze_status cloze_model_open(const char *folder, const cloze_open_options *options, cloze_model **model,
                                         cloze_error *error);
@@ -1153,7 +1160,7 @@ typedef struct cloze_create_options {
     uint64_t seed;      /* 0: 42 */
     const char *device; /* as of cloze_model_open. @since 0.4.0, as the rest */
     uint32_t precision;
-    uint32_t reserved2; /* 0 */
+    uint32_t memory;
 } cloze_create_options;
 #define CLOZE_CREATE_OPTIONS_INIT { sizeof(cloze_create_options), 0, 0, 0, 0, NULL, 0, 0 }
 

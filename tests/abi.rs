@@ -117,7 +117,7 @@ fn described<T, F>(_: fn(&T) -> &F) -> (usize, &'static str) {
 fn layouts() -> Vec<Layout> {
     layouts! {
         cloze_error { status, message }
-        cloze_open_options { size, threads, device, precision, reserved }
+        cloze_open_options { size, threads, device, precision, memory }
         cloze_file { name, data, size }
         cloze_info {
             size, layers, hidden, heads, intermediate, vocabulary, words, token_types, max_tokens, max_positions,
@@ -161,7 +161,7 @@ fn layouts() -> Vec<Layout> {
         cloze_solve_options { size, method, strength, cancel, progress, user }
         cloze_fit_result { size, stopped_early, steps, epochs, best_step, best_value }
         cloze_vocabulary_options { size, tokens, casing, lines, min_frequency, max_tokens }
-        cloze_create_options { size, threads, objective, reserved, seed, device, precision, reserved2 }
+        cloze_create_options { size, threads, objective, reserved, seed, device, precision, memory }
         cloze_corpus_options { size, lines, max_tokens, reserved }
         cloze_corpus_state { size, notices, documents, sentences, tokens }
         cloze_new_token { input, continuation, id, log_probability }
@@ -216,6 +216,7 @@ fn constants() -> Vec<(&'static str, i128, bool)> {
         CLOZE_SOLVE_RIDGE CLOZE_SOLVE_DISCRIMINANT
         CLOZE_DTYPE_F32 CLOZE_DTYPE_F16 CLOZE_DTYPE_BF16
         CLOZE_PRECISION_AUTO CLOZE_PRECISION_F32 CLOZE_PRECISION_BF16 CLOZE_PRECISION_F16
+        CLOZE_PRECISION_INT8 CLOZE_MEMORY_FAST CLOZE_MEMORY_LEAST
         CLOZE_MAX_METRICS CLOZE_EVENT_STEP CLOZE_EVENT_EVALUATION CLOZE_EVENT_CHECKPOINT
     }
 }

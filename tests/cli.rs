@@ -356,7 +356,8 @@ fn bench_prints_what_the_peers_print() {
     let pll = bench(&[&file[..], &["pll"]].concat());
     has_keys(&pll, "workload precision threads median_ms runs texts tokens");
     assert_eq!((&pll["workload"], &pll["tokens"]), (&"pll-2-sentences".into(), &5.into()));
-    assert!(refused(ask("bench", "pretraining", &["--precision", "bf16"]), 1).contains("bf16"));
+    assert_eq!(bench(&["--seq", "8", "--precision", "int8"])["precision"], "int8");
+    assert!(refused(ask("bench", "pretraining", &["--precision", "f16"]), 1).contains("f16"));
     assert!(refused(ask("bench", "pretraining", &["--workload", "pll"]), 2).contains("--file"));
 }
 

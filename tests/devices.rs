@@ -8,7 +8,7 @@ mod command;
 
 use std::process::Output;
 
-use cloze::engine::{DType, DeviceChoice, Model, OpenOptions, Precision, device_at, device_count, devices};
+use cloze::engine::{DeviceChoice, Model, OpenOptions, Precision, device_at, device_count, devices};
 use cloze::error::Status;
 use command::{cloze, folder, has_keys, objects, printed, refused};
 use serde_json::Value;
@@ -47,25 +47,30 @@ fn choices_are_read_and_written() {
         assert_eq!(error.message(), format!("device {text:?}, expected auto, cpu, cuda or cuda:N"));
     }
     let read = |text: &str| text.parse::<Precision>().ok();
-    let all = [Some(Precision::Auto), Some(Precision::F32), Some(Precision::Bf16), Some(Precision::F16)];
-    assert_eq!(["auto", "f32", "bf16", "f16"].map(read), all);
+    let all = [Precision::Auto, Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8];
+    assert_eq!(["auto", "f32", "bf16", "f16", "int8"].map(read), all.map(Some));
+    assert!(all.iter().all(|precision| read(&precision.to_string()) == Some(*precision)));
     assert_eq!(["", "float32", "F32"].map(read), [None; 3]);
 }
 
 #[test]
-fn the_cpu_is_the_default_and_computes_in_f32() {
+fn the_cpu_is_the_default_and_has_three_precisions() {
     let open = |options: &OpenOptions| Model::open(&folder("sentence"), options);
-    for precision in [Precision::Auto, Precision::F32] {
+    let own = [
+        (Precision::Auto, Precision::F32),
+        (Precision::F32, Precision::F32),
+        (Precision::Bf16, Precision::Bf16),
+        (Precision::Int8, Precision::Int8),
+    ];
+    for (precision, own) in own {
         let info = open(&OpenOptions { precision, ..OpenOptions::default() }).unwrap().info();
         let seen = (info.device.id.as_str(), info.device.precision, info.device.unusable, info.device_note);
-        assert_eq!(seen, ("cpu", DType::F32, None, None));
+        assert_eq!(seen, ("cpu", own, None, None));
         assert_eq!(info.device.name, info.isa);
     }
-    for (precision, name) in [(Precision::Bf16, "bf16"), (Precision::F16, "f16")] {
-        let error = open(&OpenOptions { precision, ..OpenOptions::default() }).err().unwrap();
-        assert_eq!(error.status(), Status::Unsupported);
-        assert_eq!(error.message(), format!("precision {name} on the CPU, expected auto or f32"));
-    }
+    let error = open(&OpenOptions { precision: Precision::F16, ..OpenOptions::default() }).err().unwrap();
+    assert_eq!(error.status(), Status::Unsupported);
+    assert_eq!(error.message(), "precision f16 on the CPU, expected auto, f32, bf16 or int8");
 }
 
 #[test]
@@ -75,7 +80,7 @@ fn a_device_that_is_not_there_is_refused_with_the_reason() {
         let id = if device == "cuda" { "cuda:0" } else { device };
         assert!(message.contains(&format!("{id}: {REASON}")), "{message}");
     }
-    assert!(refused(info(&["--device", "cpu", "--precision", "bf16"]), 1).contains("precision bf16 on the CPU"));
+    assert!(refused(info(&["--device", "cpu", "--precision", "f16"]), 1).contains("precision f16 on the CPU"));
     let message = String::from_utf8(info(&["--device", "gpu"]).stderr).unwrap();
     assert!(message.contains("device \"gpu\", expected auto, cpu, cuda or cuda:N"), "{message}");
 }
@@ -89,8 +94,8 @@ fn auto_falls_back_to_the_cpu_and_says_why() {
     let card = printed(without_driver(&["info", "--model", model.to_str().unwrap(), "--device", "auto"]));
     assert!(card.contains(&format!("not on CUDA: {REASON}")), "{card}");
     // What only CUDA has is not silently left out.
-    let message = refused(info(&["--device", "auto", "--precision", "bf16"]), 1);
-    assert!(message.contains("precision bf16 on the CPU") && message.contains(REASON), "{message}");
+    let message = refused(info(&["--device", "auto", "--precision", "f16"]), 1);
+    assert!(message.contains("precision f16 on the CPU") && message.contains(REASON), "{message}");
 }
 
 #[test]

@@ -139,10 +139,8 @@ fn adapt(cpu: &Cpu, bert: &mut Bert<Cpu>, folder: &Path) {
     let pairs: Vec<_> = stored.pairs.iter().map(|(module, p)| (module.clone(), pair(p))).collect();
     bert.set_adapter(Some(Arc::new(Adapter::assemble(bert.config(), pairs).unwrap())));
     let bias = &stored.saved["classifier.bias"];
-    let dense = Dense {
-        weight: Weight::F32(matrix(&stored.saved["classifier.weight"])),
-        bias: Some(Tensor::from_host(cpu, &bias.to_f32(), 1, bias.shape[0]).unwrap()),
-    };
+    let weight = Weight::F32(matrix(&stored.saved["classifier.weight"]));
+    let dense = Dense::new(weight, Some(Tensor::from_host(cpu, &bias.to_f32(), 1, bias.shape[0]).unwrap()));
     bert.set_head(HeadPart::Sequence, Arc::new(dense), bert.config().clone());
 }
 

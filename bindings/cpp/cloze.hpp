@@ -32,6 +32,7 @@
 
 #include "cloze/core.hpp"
 #include "cloze/data.hpp"
+#include "cloze/device.hpp"
 #include "cloze/model.hpp"
 #include "cloze/train.hpp"
 

@@ -10,15 +10,25 @@ import (
 	"unsafe"
 )
 
-// Precision is what hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.
+// Precision is what a model computes in. Parameters that train, gradients and moments are f32.
 type Precision uint32
+
+// Memory is how the CPU keeps the weights of the encoder.
+type Memory uint32
+
+// How weights are kept.
+const (
+	MemoryFast  Memory = C.CLOZE_MEMORY_FAST  // those that are used again once more, as products read them
+	MemoryLeast Memory = C.CLOZE_MEMORY_LEAST // in the mapped file alone, which processes share
+)
 
 // The precisions.
 const (
 	PrecisionAuto Precision = C.CLOZE_PRECISION_AUTO // bf16 on a CUDA device, f32 on the CPU
-	PrecisionF32  Precision = C.CLOZE_PRECISION_F32  // the CPU has no other
+	PrecisionF32  Precision = C.CLOZE_PRECISION_F32
 	PrecisionBF16 Precision = C.CLOZE_PRECISION_BF16
-	PrecisionF16  Precision = C.CLOZE_PRECISION_F16 // such a model cannot train
+	PrecisionF16  Precision = C.CLOZE_PRECISION_F16  // CUDA only; such a model cannot train
+	PrecisionInt8 Precision = C.CLOZE_PRECISION_INT8 // the CPU only
 )
 
 // Device is what models can run on.

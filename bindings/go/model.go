@@ -15,6 +15,8 @@ type OpenOptions struct {
 	Threads   int    // worker threads of the model; 0: one per processor
 	Device    string // "cpu", "cuda", "cuda:1" or "auto": the first that can be used and has room for it; "": "cpu"
 	Precision Precision
+	// Memory is how the CPU keeps the weights.
+	Memory Memory
 }
 
 // Tasks are what a folder has heads for, as bits.
@@ -88,6 +90,7 @@ func (c *call) openOptions(options *OpenOptions) *C.cloze_open_options {
 	o.threads = c.u32("Threads", own.Threads)
 	o.device = c.optional("Device", own.Device)
 	o.precision = C.uint32_t(own.Precision)
+	o.memory = C.uint32_t(own.Memory)
 	return o
 }
 

@@ -66,8 +66,9 @@ type CreateOptions struct {
 	Threads   int       // worker threads of the model; 0: one per processor
 	Objective Objective // which heads: of ObjectiveMaskedLM or ObjectivePretraining; 0: the latter
 	Seed      uint64    // 0: 42
-	Device    string    // as in OpenOptions
+	Device    string    // as in OpenOptions, as the rest
 	Precision Precision
+	Memory    Memory
 }
 
 // Create returns a model of random weights, as HuggingFace makes them: config is the text of a config.json, tokenizer a
@@ -82,6 +83,7 @@ func Create(config []byte, tokenizer string, options *CreateOptions) (*Model, er
 		o.seed = C.uint64_t(own.Seed)
 		o.device = c.optional("Device", own.Device)
 		o.precision = C.uint32_t(own.Precision)
+		o.memory = C.uint32_t(own.Memory)
 		folder := c.str("tokenizer", tokenizer)
 		if c.argument != nil {
 			return C.CLOZE_OK

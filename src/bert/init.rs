@@ -18,10 +18,8 @@ pub fn dense<D: Device>(
     name: &str,
 ) -> Result<Dense<D>> {
     let weights = normal(inputs * outputs, std, seed, stream(&format!("{name}.weight")));
-    Ok(Dense {
-        weight: Weight::F32(Tensor::from_host(device, &weights, outputs, inputs)?),
-        bias: Some(Tensor::zeros(device, 1, outputs)?),
-    })
+    let weight = Weight::F32(Tensor::from_host(device, &weights, outputs, inputs)?);
+    Ok(Dense::new(weight, Some(Tensor::zeros(device, 1, outputs)?)))
 }
 
 /// What may be made where a checkpoint lacks it, and what has been.

@@ -317,7 +317,7 @@ impl<D: Ops> Applied<'_, D> {
         activation: Activation,
         y: &mut Hidden<D>,
     ) -> Result<()> {
-        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).linear()).collect();
+        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).answering(device)).collect();
         if targets.iter().all(|&target| self.pair(target).is_none()) {
             return linear::forward(device, x, &layers, activation, y);
         }

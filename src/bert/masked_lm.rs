@@ -82,7 +82,7 @@ impl<D: Ops> MaskedLm<D> {
     }
 
     fn decoder<'a>(&'a self, words: &'a Weight<D>) -> Linear<'a, D> {
-        Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias) }
+        Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias), packed: None }
     }
 }
 

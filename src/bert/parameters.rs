@@ -1,11 +1,14 @@
 //! Parameters as they come out of a checkpoint: the names that BERT and ALBERT give them, and their shapes.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::device::{Device, Tensor};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
-use crate::ops::linear::{Linear, Weight};
+use crate::ops::linear::{self, Linear, Packing, Weight};
 use crate::weights::{Stored, Weights};
 
 use super::config::{Architecture, Config, Position};
@@ -17,12 +20,27 @@ pub struct Dense<D: Device> {
     pub weight: Weight<D>,
     /// Absent only in sentence-transformers' Dense modules.
     pub bias: Option<Tensor<D>>,
+    packed: Packed<D>,
+}
+
+/// A weight once more, rearranged for products, perhaps not yet.
+struct Packed<D: Device> {
+    cell: OnceLock<D::Packed>,
+    packing: Packing,
+    /// How often answers have been computed with it.
+    uses: AtomicU32,
 }
 
 impl<D: Device> Dense<D> {
+    /// A layer whose weight is multiplied as it is: one that trains, or is used rarely.
+    pub fn new(weight: Weight<D>, bias: Option<Tensor<D>>) -> Self {
+        let packed = Packed { cell: OnceLock::new(), packing: Packing::Never, uses: AtomicU32::new(0) };
+        Self { weight, bias, packed }
+    }
+
     /// The layer as the linear op takes it.
     pub fn linear(&self) -> Linear<'_, D> {
-        Linear { weight: &self.weight, bias: self.bias.as_ref() }
+        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.cell.get() }
     }
 }
 
@@ -84,6 +102,48 @@ pub struct Layer<D: Device> {
     pub output: Dense<D>,
     /// After the feed-forward part.
     pub output_norm: Norm<D>,
+}
+
+impl<D: linear::Op> Layer<D> {
+    /// Rearranges the weights of all six linear layers for products, when the device wants that.
+    pub fn pack(&mut self, device: &D) -> Result<()> {
+        let layers = [
+            &mut self.query,
+            &mut self.key,
+            &mut self.value,
+            &mut self.attention_output,
+            &mut self.intermediate,
+            &mut self.output,
+        ];
+        for layer in layers {
+            layer.packed.packing = device.linear_packing();
+            if layer.packed.packing == Packing::AtOnce {
+                layer.pack(device)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<D: linear::Op> Dense<D> {
+    /// The layer for an answer. Its weight may be rearranged now.
+    pub fn answering(&self, device: &D) -> Linear<'_, D> {
+        let packed = &self.packed;
+        // One caller gets there and no other waits: it may be on a thread that this one's work needs. Without the memory
+        // for it, the layer goes on as it is.
+        if packed.packing == Packing::UsedAgain
+            && packed.cell.get().is_none()
+            && packed.uses.fetch_add(1, Ordering::Relaxed) == 1
+        {
+            let _ = self.pack(device);
+        }
+        self.linear()
+    }
+
+    fn pack(&self, device: &D) -> Result<()> {
+        let packed = linear::pack(device, &self.weight)?;
+        self.packed.cell.set(packed).map_err(|_| Error::internal("a weight was packed twice"))
+    }
 }
 
 /// Whether a linear layer has a bias.
@@ -159,13 +219,12 @@ impl<D: Device> Loader<'_, D> {
 
     /// `name.weight` and, where there is one, `name.bias` as a linear layer.
     pub fn dense_with(&mut self, name: &str, inputs: usize, outputs: usize, bias: Bias) -> Result<Dense<D>> {
-        Ok(Dense {
-            weight: self.weight(&format!("{name}.weight"), outputs, inputs)?,
-            bias: match bias {
-                Bias::Stored => Some(self.vector(&format!("{name}.bias"), outputs)?),
-                Bias::None => None,
-            },
-        })
+        let weight = self.weight(&format!("{name}.weight"), outputs, inputs)?;
+        let bias = match bias {
+            Bias::Stored => Some(self.vector(&format!("{name}.bias"), outputs)?),
+            Bias::None => None,
+        };
+        Ok(Dense::new(weight, bias))
     }
 
     /// `name.weight` and `name.bias` as a layer norm.

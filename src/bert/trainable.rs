@@ -61,10 +61,8 @@ fn plain_mut<D: Device>(weight: &mut Weight<D>) -> Result<&mut Tensor<D>> {
 impl<D: Device> Dense<D> {
     /// The layer with other contents.
     pub fn like(&self, device: &D, content: Content) -> Result<Self> {
-        Ok(Self {
-            weight: content.of_weight(device, &self.weight)?,
-            bias: self.bias.as_ref().map(|bias| content.of(device, bias)).transpose()?,
-        })
+        let bias = self.bias.as_ref().map(|bias| content.of(device, bias)).transpose()?;
+        Ok(Self::new(content.of_weight(device, &self.weight)?, bias))
     }
 
     /// `name.weight` and `name.bias`.

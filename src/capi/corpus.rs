@@ -62,7 +62,7 @@ pub struct cloze_create_options {
     pub seed: u64,
     pub device: *const c_char,
     pub precision: u32,
-    pub reserved2: u32,
+    pub memory: u32,
 }
 
 // SAFETY: as `tests/abi.rs` proves of the layout; the fields are numbers and a raw pointer.
@@ -141,7 +141,6 @@ pub unsafe extern "C" fn cloze_model_create(
             let config = array("config", config.cast::<u8>(), config_size)?;
             let own = read(options)?;
             reserved("cloze_create_options.reserved", own.reserved)?;
-            reserved("cloze_create_options.reserved2", own.reserved2)?;
             let objective = choice("cloze_create_options.objective", own.objective, &OBJECTIVES)?;
             let usual = FreshOptions::default();
             let options = FreshOptions {
@@ -150,7 +149,8 @@ pub unsafe extern "C" fn cloze_model_create(
             };
             let out = Value::new("model", model)?;
             let files = tokenizer_files(path_of("tokenizer", tokenizer)?)?;
-            let open = device::open_options("cloze_create_options", own.threads, own.device, own.precision)?;
+            let open =
+                device::open_options("cloze_create_options", own.threads, own.device, own.precision, own.memory)?;
             let made = Model::fresh(config, &files, &options, &open)?;
             out.write(Box::into_raw(Box::new(cloze_model(made))));
             Ok(())

@@ -7,16 +7,20 @@ use super::inputs::{index, model as opened, optional_string};
 use super::options::{Sized32, choice};
 use super::outputs::Struct;
 use super::{cloze_error, cloze_model, cloze_status};
-use crate::engine::{self, DType, DeviceChoice, DeviceDescription, OpenOptions, Precision};
+use crate::engine::{self, DeviceChoice, DeviceDescription, Memory, OpenOptions, Precision};
 use crate::error::{Error, Result};
 
 pub const CLOZE_PRECISION_AUTO: u32 = 0;
 pub const CLOZE_PRECISION_F32: u32 = 1;
 pub const CLOZE_PRECISION_BF16: u32 = 2;
 pub const CLOZE_PRECISION_F16: u32 = 3;
+pub const CLOZE_PRECISION_INT8: u32 = 4;
+
+pub const CLOZE_MEMORY_FAST: u32 = 0;
+pub const CLOZE_MEMORY_LEAST: u32 = 1;
 
 /// By their numbers.
-const PRECISIONS: [Precision; 4] = [Precision::Auto, Precision::F32, Precision::Bf16, Precision::F16];
+const PRECISIONS: [Precision; 5] = [Precision::Auto, Precision::F32, Precision::Bf16, Precision::F16, Precision::Int8];
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -85,9 +89,11 @@ fn described(device: &DeviceDescription, note: Option<&str>) -> cloze_device {
         usable: u32::from(device.unusable.is_none()),
         capability: device.capability.map_or(0, |(major, minor)| 10 * major + minor),
         precision: match device.precision {
-            DType::F32 => CLOZE_PRECISION_F32,
-            DType::Bf16 => CLOZE_PRECISION_BF16,
-            DType::F16 => CLOZE_PRECISION_F16,
+            Precision::Auto => CLOZE_PRECISION_AUTO,
+            Precision::F32 => CLOZE_PRECISION_F32,
+            Precision::Bf16 => CLOZE_PRECISION_BF16,
+            Precision::F16 => CLOZE_PRECISION_F16,
+            Precision::Int8 => CLOZE_PRECISION_INT8,
         },
         memory: device.memory,
         free_memory: device.free_memory,
@@ -97,7 +103,7 @@ fn described(device: &DeviceDescription, note: Option<&str>) -> cloze_device {
     }
 }
 
-/// The fields `threads`, `device` and `precision` of the struct `name`.
+/// The fields `threads`, `device`, `precision` and `memory` of the struct `name`.
 ///
 /// # Safety
 ///
@@ -107,6 +113,7 @@ pub(super) unsafe fn open_options(
     threads: u32,
     device: *const c_char,
     precision: u32,
+    memory: u32,
 ) -> Result<OpenOptions> {
     // SAFETY: the caller's promise.
     let device = unsafe { optional_string(&format!("{name}.device"), device) }?;
@@ -114,5 +121,6 @@ pub(super) unsafe fn open_options(
         threads: index(threads),
         device: device.map_or(Ok(DeviceChoice::Cpu), str::parse).map_err(|error: Error| error.within(name))?,
         precision: choice(&format!("{name}.precision"), precision, &PRECISIONS)?,
+        memory: choice(&format!("{name}.memory"), memory, &[Memory::Fast, Memory::Least])?,
     })
 }

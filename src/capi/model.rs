@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::device;
 use super::guard::{guard, guard_value};
 use super::inputs::{array, c_string, index, model as opened, path_of};
-use super::options::{Sized32, read, reserved};
+use super::options::{Sized32, read};
 use super::outputs::{Struct, Text, Value, field};
 use super::{cloze_error, cloze_status};
 use crate::engine::{Bytes, Model, OpenOptions, Problem, Task};
@@ -21,7 +21,7 @@ pub struct cloze_open_options {
     pub threads: u32,
     pub device: *const c_char,
     pub precision: u32,
-    pub reserved: u32,
+    pub memory: u32,
 }
 
 // SAFETY: as `tests/abi.rs` proves of the layout; the fields are integers and a raw pointer.
@@ -207,8 +207,7 @@ unsafe fn open_options(options: *const cloze_open_options) -> Result<OpenOptions
     // SAFETY: the caller's promise.
     unsafe {
         let own = read(options)?;
-        reserved("cloze_open_options.reserved", own.reserved)?;
-        device::open_options("cloze_open_options", own.threads, own.device, own.precision)
+        device::open_options("cloze_open_options", own.threads, own.device, own.precision, own.memory)
     }
 }
 

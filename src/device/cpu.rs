@@ -1,10 +1,14 @@
 //! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
 
+mod packed;
+
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use packed::{Arithmetic, Groups, Memory, Packed};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{Element, Scalar};
@@ -17,6 +21,8 @@ use crate::simd::Isa;
 pub struct Cpu {
     pool: Arc<Pool>,
     isa: Isa,
+    arithmetic: Arithmetic,
+    memory: Memory,
     spare: Arc<Spare>,
     cancel: Option<Cancel>,
 }
@@ -40,7 +46,23 @@ impl Cpu {
 
     /// A CPU of `threads` threads that uses `isa`.
     pub fn with_isa(threads: usize, isa: Isa) -> Result<Self> {
-        Ok(Self { pool: Arc::new(Pool::new(threads)?), isa, spare: Arc::default(), cancel: None })
+        let pool = Arc::new(Pool::new(threads)?);
+        Ok(Self { pool, isa, arithmetic: Arithmetic::F32, memory: Memory::Fast, spare: Arc::default(), cancel: None })
+    }
+
+    /// The same CPU, for models whose encoders' weights are multiplied as `arithmetic` says and kept as `memory` says.
+    pub fn computing(&self, arithmetic: Arithmetic, memory: Memory) -> Self {
+        Self { arithmetic, memory, ..self.clone() }
+    }
+
+    /// How weights are kept.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// What weights are packed as.
+    pub fn arithmetic(&self) -> Arithmetic {
+        self.arithmetic
     }
 
     /// The same CPU, for a call that stops once `cancel` is set.
@@ -71,6 +93,7 @@ impl Cpu {
 
 impl Device for Cpu {
     type Activation = f32;
+    type Packed = Packed;
     type Buffer<E: Scalar> = CpuBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CpuBuffer<E>> {
@@ -206,6 +229,13 @@ enum Storage {
 }
 
 impl<E: Scalar> CpuBuffer<E> {
+    /// See [`Mapped::release`].
+    pub fn release(&self) {
+        if let Storage::Mapped(mapped) = &self.storage {
+            mapped.release();
+        }
+    }
+
     /// The elements.
     pub fn as_slice(&self) -> &[E] {
         let start = match &self.storage {

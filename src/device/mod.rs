@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-mod cpu;
+pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 
@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+
+use memmap2::Mmap;
 
 pub use cpu::{Cpu, CpuBuffer};
 #[cfg(feature = "cuda")]
@@ -25,6 +27,8 @@ pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 #[derive(Clone)]
 pub struct Mapped {
     owner: Bytes,
+    /// `owner`, where it is a mapped file.
+    map: Option<Arc<Mmap>>,
     range: Range<usize>,
 }
 
@@ -35,7 +39,24 @@ impl Mapped {
         if range.start > range.end || range.end > length {
             return Err(Error::file(format!("bytes {}..{} of {length}", range.start, range.end)));
         }
-        Ok(Self { owner, range })
+        Ok(Self { owner, map: None, range })
+    }
+
+    /// The bytes of a mapped file in `range`. Fails when the range does not lie within them.
+    pub fn of_file(map: &Arc<Mmap>, range: Range<usize>) -> Result<Self> {
+        Ok(Self { map: Some(Arc::clone(map)), ..Self::new(map.clone(), range)? })
+    }
+
+    /// Gives the memory of a mapped file back to the system, which reads it again where it is touched again.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(map) = &self.map {
+            // SAFETY: the map is of a file and read-only: what is dropped comes back with the same contents.
+            // A system that refuses keeps the memory, which changes nothing else.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
+            };
+        }
     }
 
     /// The bytes themselves.
@@ -69,6 +90,9 @@ pub struct Portions {
 pub trait Device: Clone + Send + Sync + 'static {
     /// What hidden states consist of. Parameters, their gradients and statistics are f32 on every device.
     type Activation: Scalar;
+
+    /// Weights rearranged for this device's products.
+    type Packed: Send + Sync;
 
     /// Elements in this device's memory.
     type Buffer<E: Scalar>: Send + Sync;

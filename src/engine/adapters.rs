@@ -86,7 +86,7 @@ impl<D: Place> Inner<D> {
 
     fn dense(&self, weight: &Stored, bias: Option<&Stored>) -> Result<Dense<D>> {
         let bias = bias.map(|bias| Tensor::from_host(&self.device, &bias.to_f32(), 1, bias.shape[0])).transpose()?;
-        Ok(Dense { weight: Weight::F32(self.matrix(weight)?), bias })
+        Ok(Dense::new(Weight::F32(self.matrix(weight)?), bias))
     }
 
     fn matrix(&self, stored: &Stored) -> Result<Tensor<D>> {

@@ -10,7 +10,7 @@ use super::OpenOptions;
 use crate::device::Cpu;
 #[cfg(feature = "cuda")]
 use crate::device::Cuda;
-use crate::dtype::DType;
+use crate::device::cpu::Arithmetic;
 use crate::error::{Error, Result, Status};
 use crate::ops::Ops;
 use crate::pool::Cancel;
@@ -54,8 +54,9 @@ impl fmt::Display for DeviceChoice {
     }
 }
 
-/// The type that hidden states are kept in. Parameters that train, their gradients and the optimizer's moments are f32, and
-/// so is arithmetic.
+/// What a model computes in. On a CUDA device, the type that hidden states are kept in. On the CPU these are f32, and it is
+/// the products with the encoder's weights that are computed in fewer bits, with sums in f32. Parameters that train, their
+/// gradients and the optimizer's moments are f32 everywhere.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Precision {
     /// bf16 on a CUDA device, f32 on the CPU.
@@ -65,8 +66,11 @@ pub enum Precision {
     F32,
     /// The upper half of those.
     Bf16,
-    /// IEEE 754 binary16. For answers only: gradients do not fit its range.
+    /// IEEE 754 binary16; CUDA devices only. For answers only: gradients do not fit its range.
     F16,
+    /// 8 bits; the CPU only. Every output of a weight has a scale, every row that is multiplied with it a scale and a zero
+    /// point of its own.
+    Int8,
 }
 
 impl FromStr for Precision {
@@ -78,19 +82,42 @@ impl FromStr for Precision {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
             "f16" => Ok(Self::F16),
-            _ => Err(Error::argument(format!("precision {text:?}, expected auto, f32, bf16 or f16"))),
+            "int8" => Ok(Self::Int8),
+            _ => Err(Error::argument(format!("precision {text:?}, expected auto, f32, bf16, f16 or int8"))),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+impl From<Arithmetic> for Precision {
+    fn from(arithmetic: Arithmetic) -> Self {
+        match arithmetic {
+            Arithmetic::F32 => Self::F32,
+            Arithmetic::Bf16 => Self::Bf16,
+            Arithmetic::Int8 => Self::Int8,
         }
     }
 }
 
 impl Precision {
-    /// The type itself; `usual` for [`Precision::Auto`].
-    fn or(self, usual: DType) -> DType {
+    /// What the CPU computes in.
+    fn arithmetic(self) -> Result<Arithmetic> {
         match self {
-            Self::Auto => usual,
-            Self::F32 => DType::F32,
-            Self::Bf16 => DType::Bf16,
-            Self::F16 => DType::F16,
+            Self::Auto | Self::F32 => Ok(Arithmetic::F32),
+            Self::Bf16 => Ok(Arithmetic::Bf16),
+            Self::Int8 => Ok(Arithmetic::Int8),
+            Self::F16 => Err(Error::unsupported("precision f16 on the CPU, expected auto, f32, bf16 or int8")),
         }
     }
 }
@@ -108,24 +135,24 @@ pub struct DeviceDescription {
     pub memory: u64,
     /// Bytes of it that are free.
     pub free_memory: u64,
-    /// The type that hidden states have: a model's own, or what [`Precision::Auto`] means here.
-    pub precision: DType,
+    /// A model's own, or what [`Precision::Auto`] means here.
+    pub precision: Precision,
     /// Why no model can run on it.
     pub unusable: Option<String>,
 }
 
 impl DeviceDescription {
-    fn new(id: impl fmt::Display, name: &str, precision: DType) -> Self {
+    fn new(id: impl fmt::Display, name: &str, precision: Precision) -> Self {
         let (id, name) = (id.to_string(), name.to_owned());
         Self { id, name, capability: None, memory: 0, free_memory: 0, precision, unusable: None }
     }
 
-    fn unusable(id: &str, precision: DType, error: &Error) -> Self {
+    fn unusable(id: &str, precision: Precision, error: &Error) -> Self {
         Self { unusable: Some(error.to_string()), ..Self::new(id, "", precision) }
     }
 
-    fn cpu(isa: Isa) -> Self {
-        Self::new(DeviceChoice::Cpu, isa.name(), DType::F32)
+    fn cpu(isa: Isa, precision: Precision) -> Self {
+        Self::new(DeviceChoice::Cpu, isa.name(), precision)
     }
 }
 
@@ -143,8 +170,8 @@ pub fn device_count() -> usize {
 pub fn device_at(index: usize) -> Option<DeviceDescription> {
     match index.checked_sub(1) {
         None => Some(match Isa::detect() {
-            Ok(isa) => DeviceDescription::cpu(isa),
-            Err(error) => DeviceDescription::unusable("cpu", DType::F32, &error),
+            Ok(isa) => DeviceDescription::cpu(isa, Precision::F32),
+            Err(error) => DeviceDescription::unusable("cpu", Precision::F32, &error),
         }),
         Some(ordinal) => cuda::describe(ordinal),
     }
@@ -218,7 +245,7 @@ impl Place for Cpu {
     }
 
     fn describe(&self) -> DeviceDescription {
-        DeviceDescription::cpu(self.isa())
+        DeviceDescription::cpu(self.isa(), self.arithmetic().into())
     }
 
     fn training_memory(&self) -> Result<u64> {
@@ -244,12 +271,11 @@ pub struct Chosen {
 pub fn choose<R>(options: &OpenOptions, load: impl Fn(Chosen) -> Result<R>) -> Result<R> {
     let host = Cpu::new(options.threads)?;
     let on_cpu = |note: Option<String>| {
-        let asked = options.precision.or(DType::F32);
-        if asked != DType::F32 {
-            let why = note.map_or_else(String::new, |note| format!("; {note}"));
-            return Err(Error::unsupported(format!("precision {asked} on the CPU, expected auto or f32{why}")));
-        }
-        load(Chosen { device: On::Cpu(host.clone()), host: host.clone(), note })
+        let arithmetic = options.precision.arithmetic().map_err(|error| match &note {
+            Some(note) => Error::unsupported(format!("{error}; {note}")),
+            None => error,
+        })?;
+        load(Chosen { device: On::Cpu(host.computing(arithmetic, options.memory)), host: host.clone(), note })
     };
     let on_cuda = |device| load(Chosen { device, host: host.clone(), note: None });
     match options.device {
@@ -267,7 +293,7 @@ pub fn choose<R>(options: &OpenOptions, load: impl Fn(Chosen) -> Result<R>) -> R
 /// Stands for the CUDA devices of a library without them.
 #[cfg(not(feature = "cuda"))]
 mod cuda {
-    use super::{DType, DeviceChoice, DeviceDescription, Devices, Error, On, Precision, Result, Status};
+    use super::{DeviceChoice, DeviceDescription, Devices, Error, On, Precision, Result, Status};
 
     pub fn open(ordinal: usize, _: Precision) -> Result<On<Devices>> {
         Err(none().within(DeviceChoice::Cuda(ordinal)))
@@ -282,7 +308,7 @@ mod cuda {
     }
 
     pub fn describe(ordinal: usize) -> Option<DeviceDescription> {
-        (ordinal == 0).then(|| DeviceDescription::unusable("cuda", DType::Bf16, &none()))
+        (ordinal == 0).then(|| DeviceDescription::unusable("cuda", Precision::Bf16, &none()))
     }
 
     fn none() -> Error {

@@ -304,31 +304,8 @@ impl<D: Place> Inner<D> {
         let passes = Passes { tokens: device.portions().answer_tokens, keep: Keep::Everything };
         let (scope, weighing) = (Scope::default(), Weighing::default());
         let learner = Learner::new(&device, self.bert.share(), scope, objective, weighing, passes, Frozen::Cached)?;
-        let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
-        if items.is_empty() {
-            return Err(Error::argument("no examples to evaluate on"));
-        }
-        let list: Vec<&Item> = items.iter().collect();
-        let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), losses: Losses::default() };
-        let mut progress = run.progress;
-        // parts, so that progress is told; each part's mean loss counts by its examples
-        for (number, part) in list.chunks(EVALUATED_EXAMPLES).enumerate() {
-            let numbers: Vec<usize> = (0..part.len()).collect();
-            let found =
-                learner.predict(&device, part, &numbers, &mut cache).map_err(|error| self.shared.explain(error))?;
-            let loss = found.losses.loss * part.len() as f64 / items.len() as f64;
-            predictions.losses.add(Losses { loss, ..found.losses });
-            predictions.logits.extend(found.logits);
-            let done = (number * EVALUATED_EXAMPLES + part.len()) as u64;
-            if !progress.as_mut().is_none_or(|progress| progress(done, items.len() as u64)) {
-                return Err(Error::new(crate::error::Status::Cancelled, "cancelled by the progress callback"));
-            }
-        }
-        if objective.has_words() {
-            // words are not spread evenly over the parts
-            let means = [predictions.losses.words.mean(), predictions.losses.next.mean()];
-            predictions.losses.loss = means.iter().flatten().map(|mean| mean.loss).sum();
-        }
+        let predictions =
+            predict(&device, &learner, items, run.progress).map_err(|error| self.shared.explain(error))?;
         let metrics = judge(objective, data, labels, encoding.borrow())(items, &predictions)?;
         let confusion = match objective {
             Objective::Classify => {
@@ -357,3 +334,36 @@ impl<D: Place> Inner<D> {
 
 /// Most examples that are evaluated between two reports of progress.
 const EVALUATED_EXAMPLES: usize = 256;
+
+/// What a learner says of items. `progress` counts them.
+pub(super) fn predict<D: Place>(
+    device: &D,
+    learner: &Learner<D>,
+    items: &[Item],
+    mut progress: Option<&mut dyn FnMut(u64, u64) -> bool>,
+) -> Result<Predictions> {
+    if items.is_empty() {
+        return Err(Error::argument("no examples to evaluate on"));
+    }
+    let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
+    let list: Vec<&Item> = items.iter().collect();
+    let mut predictions = Predictions { logits: Vec::with_capacity(items.len()), losses: Losses::default() };
+    // each part's mean loss counts by its examples
+    for (number, part) in list.chunks(EVALUATED_EXAMPLES).enumerate() {
+        let numbers: Vec<usize> = (0..part.len()).collect();
+        let found = learner.predict(device, part, &numbers, &mut cache)?;
+        let loss = found.losses.loss * part.len() as f64 / items.len() as f64;
+        predictions.losses.add(Losses { loss, ..found.losses });
+        predictions.logits.extend(found.logits);
+        let done = (number * EVALUATED_EXAMPLES + part.len()) as u64;
+        if !progress.as_mut().is_none_or(|progress| progress(done, items.len() as u64)) {
+            return Err(Error::new(crate::error::Status::Cancelled, "cancelled by the progress callback"));
+        }
+    }
+    if learner.objective().has_words() {
+        // words are not spread evenly over the parts
+        let means = [predictions.losses.words.mean(), predictions.losses.next.mean()];
+        predictions.losses.loss = means.iter().flatten().map(|mean| mean.loss).sum();
+    }
+    Ok(predictions)
+}

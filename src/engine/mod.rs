@@ -30,6 +30,7 @@ mod whitening;
 pub use crate::batch::Tokens;
 pub use crate::bert::{Direction, Problem};
 pub use crate::device::Bytes;
+pub use crate::device::cpu::Memory;
 pub use crate::dtype::DType;
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
@@ -82,8 +83,10 @@ pub struct OpenOptions {
     pub threads: usize,
     /// What it runs on.
     pub device: DeviceChoice,
-    /// What its hidden states are kept in there.
+    /// What it computes in there.
     pub precision: Precision,
+    /// How the CPU keeps its weights.
+    pub memory: Memory,
 }
 
 /// An open model. Clones share it; every method may run on any number of threads at once.
@@ -191,7 +194,8 @@ impl Clone for Model {
 }
 
 impl Model {
-    /// Opens a HuggingFace model folder. Weights stay in the mapped files; the CPU never copies f32 ones.
+    /// Opens a HuggingFace model folder. Weights stay in the mapped files; in f32, the CPU reads none before the first
+    /// answer (see [`Memory`]).
     ///
     /// Fails with `Io` or `Missing` when a file cannot be read or is not there, `InvalidFile` when one breaks its format or
     /// a tensor has the wrong shape, `Unsupported` when the folder asks for what cloze does not compute or the device does

@@ -40,7 +40,7 @@ impl<D: Place> Inner<D> {
 
         let weight = Weight::F32(Tensor::from_host(&self.device, &layer.weight, width, inputs)?);
         let bias = Some(Tensor::from_host(&self.device, &layer.bias, 1, width)?);
-        pipeline.stages.push(Stage::Dense(Dense { weight, bias }, Activation::Identity));
+        pipeline.stages.push(Stage::Dense(Dense::new(weight, bias), Activation::Identity));
         let mut sentence = (*self.sentence).clone().unwrap_or_else(|| self.plain());
         let mut config = DenseConfig {
             folder: String::new(),

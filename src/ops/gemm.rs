@@ -12,7 +12,7 @@
 use std::hint::black_box;
 
 use crate::dtype::{Element, bf16, f16};
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 use super::activation::{self, Activation};
 
@@ -26,6 +26,17 @@ pub const MAX_WIDTH: usize = 32;
 /// Columns of a panel.
 pub const fn width<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
+}
+
+/// [`width`] of an instruction set.
+pub struct Width;
+
+impl Kernel for Width {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        width::<S>()
+    }
 }
 
 /// What a tile of C starts from.

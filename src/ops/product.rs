@@ -46,6 +46,18 @@ pub trait Left: Copy + Sync {
 
 /// What can stand as B.
 pub trait Right: Copy + Sync {
+    /// The panel B[depth, columns]: where it lies, or packed into `room`.
+    #[inline(always)]
+    fn panel<'p, S: Simd>(
+        &'p self,
+        s: S,
+        depth: Range<usize>,
+        columns: Range<usize>,
+        room: &'p mut [f32],
+    ) -> &'p [f32] {
+        self.pack(s, depth, columns, room);
+        room
+    }
     /// Writes the panel B[depth, columns], zero beyond the last column; see [`gemm::pack_rows`].
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]);
     /// The memory that [`Right::pack`] will read, or the first part of it.
@@ -185,7 +197,7 @@ pub unsafe fn run<L: Left, R: Right>(cpu: &Cpu, products: &[Product<'_, L, R>]) 
             )));
         }
     }
-    let items = items(products, cpu.isa().dispatch(Width), cpu.threads());
+    let items = items(products, cpu.isa().dispatch(gemm::Width), cpu.threads());
     let multiply = |item: &Item| -> Result<()> {
         let product = &products[item.product];
         let (rows, depth) = (item.rows.len(), DEPTH.min(product.depth));
@@ -254,16 +266,6 @@ impl<L, R: Right> Product<'_, L, R> {
     }
 }
 
-struct Width;
-
-impl Kernel for Width {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        gemm::width::<S>()
-    }
-}
-
 /// One work item.
 struct Block<'a, L, R> {
     product: &'a Product<'a, L, R>,
@@ -297,7 +299,8 @@ impl<L: Left, R: Right> Kernel for Block<'_, L, R> {
             let activation = if part.end == depth { product.activation } else { Activation::Identity };
             for first in columns.clone().step_by(width) {
                 let some = first..columns.end.min(first + width);
-                product.right.pack(s, part.clone(), some.clone(), panel);
+                let panel = product.right.panel(s, part.clone(), some.clone(), panel);
+                assert!(panel.len() >= part.len() * width);
                 let mut padded = [0.0; MAX_WIDTH];
                 let start = match product.start {
                     _ if from > 0 => Start::Held,
@@ -309,8 +312,8 @@ impl<L: Left, R: Right> Kernel for Block<'_, L, R> {
                     start => start,
                 };
                 // SAFETY: every work item has its own rows and columns of C, `width` of them here, or of each row aside,
-                // and `run` checked that C has them; A holds the rows by the assertion above; the panel was just packed
-                // to the depth of this part.
+                // and `run` checked that C has them; A holds the rows by the assertion above; the panel has
+                // the depth of this part by the one there.
                 unsafe {
                     let (c, c_stride) = match some.len() == width {
                         true => (product.c.at(rows.start, product.column + first), product.c.stride()),

@@ -1,5 +1,7 @@
 //! AVX2 with FMA: 8 lanes.
 
+pub mod dot;
+
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
@@ -52,6 +54,29 @@ unsafe impl Simd for Avx2 {
         unsafe {
             let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(source.cast()));
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m256) {
+        // SAFETY: avx2 by the token; the caller vouches for 8 writable values.
+        unsafe {
+            let bits = _mm256_castps_si256(v);
+            let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let rounded = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), even);
+            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x40_0000));
+            let high = _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, nan));
+            let packed = _mm_packus_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
+            _mm_storeu_si128(target.cast(), packed);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, target: *mut u8, v: __m256) {
+        // SAFETY: avx2 by the token; the caller vouches for 8 writable bytes.
+        unsafe {
+            let low = _mm256_and_si256(_mm256_cvtps_epi32(v), _mm256_set1_epi32(0xff));
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+            _mm_storel_epi64(target.cast(), _mm_packus_epi16(words, words));
         }
     }
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! AVX-512 F and DQ: 16 lanes.
 
+pub mod dot;
+
 use std::arch::x86_64::*;
 
 use super::{Kernel, Simd};
@@ -53,6 +55,24 @@ unsafe impl Simd for Avx512 {
             let wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(source.cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
         }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m512) {
+        // SAFETY: avx512f by the token; the caller vouches for 16 writable values.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            let chosen = _mm512_mask_blend_epi32(nan, rounded, quiet);
+            _mm256_storeu_si256(target.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(chosen)));
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, target: *mut u8, v: __m512) {
+        // SAFETY: avx512f by the token; the caller vouches for 16 writable bytes.
+        unsafe { _mm_storeu_si128(target.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
     }
     #[inline(always)]
     unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> __m512, target: *mut f32, stride: usize) {

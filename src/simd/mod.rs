@@ -9,6 +9,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod dot;
 pub mod math;
 mod portable;
 
@@ -56,6 +57,16 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `source` is valid for reads of `LANES` bf16; no alignment is needed beyond that of bf16.
     unsafe fn load_bf16_ptr(self, source: *const bf16) -> Self::V;
+    /// Writes `LANES` values, each as the nearest bf16; ties to even, NaN stays NaN.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `LANES` bf16; no alignment is needed beyond that of bf16.
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: Self::V);
+    /// Writes the low byte of each of `LANES` integers in −128..=255.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `LANES` bytes.
+    unsafe fn store_bytes_ptr(self, target: *mut u8, v: Self::V);
     /// Writes the transpose of `LANES` vectors: lane `j` of `vector(i)` goes to `target[j · stride + i]`.
     ///
     /// # Safety
@@ -263,6 +274,24 @@ mod tests {
             let (half, brain) = unsafe { (s.load_f16_ptr(halves.as_ptr()), s.load_bf16_ptr(brains.as_ptr())) };
             assert_eq!(lanes(half), each(&|i| halves[i].to_f32()));
             assert_eq!(lanes(brain), each(&|i| brains[i].to_f32()));
+            let mut odd: Vec<f32> = a.iter().map(|x| x * 1.003_906_3 + 1e-3).collect();
+            odd[0] = f32::NAN;
+            odd[1] = f32::INFINITY;
+            odd[2] = f32::from_bits(0x3f80_8000); // halfway between two bf16: the even one is below
+            odd[3] = f32::from_bits(0x3f81_8000); // above
+            let (mut narrow, mut bytes) = (vec![bf16::ONE; S::LANES + 1], vec![77u8; S::LANES + 1]);
+            let integers: Vec<f32> =
+                (0..S::LANES).map(|i| [-128.0, 255.0, -1.0, 127.0][i % 4] + (i / 4) as f32).collect();
+            let integers: Vec<f32> = integers.iter().map(|x| x.min(255.0)).collect();
+            // SAFETY: both vectors have more than LANES elements.
+            unsafe {
+                s.store_bf16_ptr(narrow.as_mut_ptr(), s.load(&odd));
+                s.store_bytes_ptr(bytes.as_mut_ptr(), s.load(&integers));
+            }
+            assert!(narrow[0].is_nan());
+            assert_eq!(narrow[1..S::LANES], odd[1..].iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>());
+            assert_eq!(bytes[..S::LANES], integers.iter().map(|&x| x as i32 as u8).collect::<Vec<_>>());
+            assert_eq!((narrow[S::LANES], bytes[S::LANES]), (bf16::ONE, 77));
             let rows: Vec<Vec<f32>> =
                 (0..S::LANES).map(|i| (0..S::LANES).map(|j| (i * 100 + j) as f32).collect()).collect();
             let stride = S::LANES + 3;

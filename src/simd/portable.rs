@@ -46,6 +46,16 @@ unsafe impl Simd for Portable {
         unsafe { source.cast::<[bf16; 8]>().read_unaligned() }.map(bf16::to_f32)
     }
     #[inline(always)]
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: [f32; 8]) {
+        // SAFETY: the caller vouches for 8 writable values.
+        unsafe { target.cast::<[bf16; 8]>().write_unaligned(v.map(bf16::from_f32)) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes_ptr(self, target: *mut u8, v: [f32; 8]) {
+        // SAFETY: the caller vouches for 8 writable bytes.
+        unsafe { target.cast::<[u8; 8]>().write_unaligned(v.map(|x| x as i32 as u8)) }
+    }
+    #[inline(always)]
     unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> [f32; 8], target: *mut f32, stride: usize) {
         for i in 0..8 {
             for (j, x) in vector(i).into_iter().enumerate() {

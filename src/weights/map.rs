@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use crate::device::Bytes;
 use crate::error::{Error, Result, Status};
 
 /// Maps `path` for reading. Pages come from the page cache when they are first touched.
 ///
 /// Fails when the path is not a regular file (opening a pipe would wait for its writer).
-pub(super) fn map(path: &Path) -> Result<Bytes> {
+pub(super) fn map(path: &Path) -> Result<Arc<Mmap>> {
     let metadata = fs::metadata(path).map_err(|e| Error::io(path, &e))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };

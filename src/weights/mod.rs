@@ -21,7 +21,9 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
+use memmap2::Mmap;
 use safetensors::Dtype;
 
 pub use names::{canonical, qualified};
@@ -51,6 +53,8 @@ pub struct Weights {
 struct File {
     name: String,
     bytes: Bytes,
+    /// `bytes`, where they are a mapped file.
+    map: Option<Arc<Mmap>>,
 }
 
 struct Entry {
@@ -86,7 +90,7 @@ impl Weights {
     /// Fails with `InvalidFile` when the buffer breaks the format.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Self> {
         let mut weights = Self::empty();
-        weights.add(name.to_owned(), bytes, |_| true).map_err(|e| e.within(name))?;
+        weights.add(name.to_owned(), bytes, None, |_| true).map_err(|e| e.within(name))?;
         Ok(weights)
     }
 
@@ -114,10 +118,11 @@ impl Weights {
 
     fn add_file(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let name = path.file_name().map_or(path, Path::new).display().to_string();
-        self.add(name, map::map(path)?, wanted).map_err(|e| e.within(path.display()))
+        let map = map::map(path)?;
+        self.add(name, map.clone(), Some(map), wanted).map_err(|e| e.within(path.display()))
     }
 
-    fn add(&mut self, name: String, bytes: Bytes, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    fn add(&mut self, name: String, bytes: Bytes, map: Option<Arc<Mmap>>, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let file = self.files.len();
         for tensor in header::read((*bytes).as_ref())?.into_iter().filter(|tensor| wanted(&tensor.key)) {
             let name = names::canonical(&tensor.key);
@@ -129,7 +134,7 @@ impl Weights {
             }
             self.tensors.insert(name, Entry { file, tensor, used: false });
         }
-        self.files.push(File { name, bytes });
+        self.files.push(File { name, bytes, map });
         Ok(())
     }
 
@@ -231,7 +236,10 @@ impl File {
             let message = format!("tensor {name:?}: stored as {}, expected F32, F16 or BF16", tensor.dtype);
             return Err(Error::unsupported(message));
         };
-        let mapped = Mapped::new(self.bytes.clone(), tensor.range.clone())?;
+        let mapped = match &self.map {
+            Some(map) => Mapped::of_file(map, tensor.range.clone())?,
+            None => Mapped::new(self.bytes.clone(), tensor.range.clone())?,
+        };
         Ok(Stored { mapped, dtype, shape: tensor.shape.clone() })
     }
 

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use cloze::batch::Tokens;
-use cloze::dtype::DType;
 use cloze::engine::{
     Candidate, Dataset, DeviceChoice, EmbedOptions, Encoded, Every, Example, ExampleInput, FillOptions, FitEvent,
-    FitRun, GenerateOptions, Input, LoraOptions, Method, Model, Objective, OpenOptions, Precision, Run, ScoreOptions,
-    Target, Task, TextOptions, TrainOptions, Trainable, Trainer, devices,
+    FitRun, GenerateOptions, Input, LoraOptions, Memory, Method, Model, Objective, OpenOptions, Precision, Run,
+    ScoreOptions, Target, Task, TextOptions, TrainOptions, Trainable, Trainer, devices,
 };
 use cloze::error::Status;
 
 use crate::harness::{close, counts, identical, in_child, numbers, prepared};
 
-const CPU: OpenOptions = OpenOptions { threads: 1, device: DeviceChoice::Cpu, precision: Precision::Auto };
+const CPU: OpenOptions =
+    OpenOptions { threads: 1, device: DeviceChoice::Cpu, precision: Precision::Auto, memory: Memory::Fast };
 
 /// The CPU computes in this type.
 const F32: OpenOptions = OpenOptions { device: DeviceChoice::Cuda(0), precision: Precision::F32, ..CPU };
@@ -103,7 +103,7 @@ const SAME: f32 = 2e-5;
 fn answers_are_those_of_the_cpu() {
     for name in ["pretraining", "sequence", "token", "causal", "sentence", "albert", "relative_key_query", "untied"] {
         let Some([cpu, gpu]) = pair(name, &F32) else { return };
-        assert_eq!((gpu.info().device.id.as_str(), gpu.info().device.precision), ("cuda:0", DType::F32));
+        assert_eq!((gpu.info().device.id.as_str(), gpu.info().device.precision), ("cuda:0", Precision::F32));
         assert_eq!((cpu.info().tasks, cpu.info().parameters), (gpu.info().tasks, gpu.info().parameters), "{name}");
         let first = answers(&gpu);
         close(&answers(&cpu), &first, SAME);
@@ -114,11 +114,13 @@ fn answers_are_those_of_the_cpu() {
 /// Hidden states are rounded to 8 or 11 bits after every step: three layers of that add up to a few of these roundings.
 #[test]
 fn narrow_hidden_states_are_near() {
-    for (precision, dtype, tolerance) in [(Precision::Auto, DType::Bf16, 0.06), (Precision::F16, DType::F16, 0.01)] {
+    for (precision, own, tolerance) in
+        [(Precision::Auto, Precision::Bf16, 0.06), (Precision::F16, Precision::F16, 0.01)]
+    {
         let options = OpenOptions { precision, ..F32 };
         for name in ["sequence", "sentence"] {
             let Some([cpu, gpu]) = pair(name, &options) else { return };
-            assert_eq!(gpu.info().device.precision, dtype);
+            assert_eq!(gpu.info().device.precision, own);
             close(&answers(&cpu), &answers(&gpu), tolerance);
         }
     }
@@ -313,7 +315,7 @@ fn what_is_closed_leaves_nothing_on_the_gpu() {
 fn auto_takes_the_gpu() {
     let Some([_, model]) = pair("sentence", &OpenOptions { device: DeviceChoice::Auto, ..CPU }) else { return };
     let info = model.info();
-    assert_eq!((info.device.id.as_str(), info.device.precision, info.device_note), ("cuda:0", DType::Bf16, None));
+    assert_eq!((info.device.id.as_str(), info.device.precision, info.device_note), ("cuda:0", Precision::Bf16, None));
 }
 
 #[test]
@@ -322,7 +324,10 @@ fn every_device_is_listed() {
         let list = devices();
         assert_eq!(list.iter().map(|device| device.id.as_str()).collect::<Vec<_>>(), ["cpu", "cuda:0", "cuda:1"]);
         let second = &list[2];
-        assert_eq!((second.name.as_str(), second.precision, &second.unusable), ("Emulated GPU 1", DType::Bf16, &None));
+        assert_eq!(
+            (second.name.as_str(), second.precision, &second.unusable),
+            ("Emulated GPU 1", Precision::Bf16, &None)
+        );
         assert!(second.capability.is_some() && second.free_memory > 0 && second.free_memory <= second.memory);
         let model = open(&golden("sentence"), &OpenOptions { device: DeviceChoice::Cuda(1), ..CPU });
         assert_eq!(model.info().device.id, "cuda:1");

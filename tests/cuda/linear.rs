@@ -102,7 +102,7 @@ impl<D: Device> Layers<D> {
     }
 
     fn layers(&self) -> Vec<Linear<'_, D>> {
-        let layer = |(weight, bias)| Linear { weight, bias: Option::as_ref(bias) };
+        let layer = |(weight, bias)| Linear { weight, bias: Option::as_ref(bias), packed: None };
         self.weights.iter().zip(&self.biases).map(layer).collect()
     }
 }
@@ -156,7 +156,7 @@ fn weights_are_read_in_whatever_type_they_are_stored() {
             parity!(gpu, tolerance(gpu), |d| {
                 let weight = weight(d, stored, &w, 19, 33);
                 let mut y = blank_hidden(d, 5, 19);
-                let layer = Linear { weight: &weight, bias: None };
+                let layer = Linear { weight: &weight, bias: None, packed: None };
                 linear::forward(d, &hidden(d, &x, 5, 33), &[layer], Activation::Identity, &mut y).unwrap();
                 y.to_values(d).unwrap()
             });
@@ -175,7 +175,7 @@ fn a_weight_that_changes_is_read_anew() {
             for _ in 0..2 {
                 let weight = Weight::F32(w);
                 let mut y = blank_hidden(d, 2, 8);
-                let layer = Linear { weight: &weight, bias: None };
+                let layer = Linear { weight: &weight, bias: None, packed: None };
                 linear::forward(d, &hidden(d, &x, 2, 16), &[layer], Activation::Identity, &mut y).unwrap();
                 answers.push(y.to_values(d).unwrap());
                 let Weight::F32(again) = weight else { unreachable!() };

@@ -15,9 +15,9 @@ fn devices_that_mean_nothing() {
         (on(c""), 1, "device \"\""),
         (on(c"cuda:-1"), 1, "device \"cuda:-1\""),
         (on(c"cpu\xff"), 3, "cloze_open_options.device: "),
-        (cloze_open_options { precision: 4, ..defaults() }, 1, "cloze_open_options.precision: 4, expected 0 to 3"),
-        (cloze_open_options { reserved: 1, ..defaults() }, 1, "cloze_open_options.reserved: 1, expected 0"),
-        (cloze_open_options { precision: CLOZE_PRECISION_BF16, ..on(c"cpu") }, 6, "precision bf16 on the CPU"),
+        (cloze_open_options { precision: 5, ..defaults() }, 1, "cloze_open_options.precision: 5, expected 0 to 4"),
+        (cloze_open_options { memory: 2, ..defaults() }, 1, "cloze_open_options.memory: 2"),
+        (cloze_open_options { precision: CLOZE_PRECISION_F16, ..on(c"cpu") }, 6, "precision f16 on the CPU"),
     ];
     let folder = golden("sentence");
     for (options, status, expected) in &cases {

@@ -164,3 +164,19 @@ fn a_snapshot_can_be_trained_on() {
         assert!((own - other).abs() < 1e-6, "{name}: {own} and {other}");
     }
 }
+
+#[test]
+fn evaluating_tells_its_progress_and_stops_when_it_is_told() {
+    let mut trainer = trainer(&sequence(1), &options(Trainable::Head));
+    let (data, mut seen) = (labelled(300, 1), Vec::new());
+    let mut see = |done, of| {
+        seen.push((done, of));
+        true
+    };
+    let whole = trainer.evaluate(&data, Run { progress: Some(&mut see), ..Run::default() }).unwrap();
+    assert_eq!(seen, [(256, 300), (300, 300)]);
+    assert_eq!(whole, trainer.evaluate(&data, Run::default()).unwrap());
+    let mut stop = |_, _| false;
+    let stopped = trainer.evaluate(&data, Run { progress: Some(&mut stop), ..Run::default() });
+    refused(stopped, Status::Cancelled, &["progress"]);
+}

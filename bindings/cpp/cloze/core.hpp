@@ -140,6 +140,12 @@ namespace detail {
     throw Error(static_cast<Status>(status), error.message);
 }
 
+inline void check_abi() {
+    if (cloze_abi() == CLOZE_ABI) return;
+    throw Error(Status::unsupported, "the loaded library of cloze has ABI " + std::to_string(cloze_abi()) +
+                                         ", this program was built for " + std::to_string(CLOZE_ABI));
+}
+
 /// One call of C: takes its error, carries exceptions of callbacks across it, throws when it failed.
 class Call {
 public:

@@ -2,7 +2,7 @@
 #ifndef CLOZE_MODEL_HPP
 #define CLOZE_MODEL_HPP
 
-#include "core.hpp"
+#include "device.hpp"
 
 #include <map>
 #include <optional>
@@ -97,7 +97,10 @@ enum class Objective : std::uint32_t {
 
 /// How a model is opened.
 struct OpenOptions {
-    std::uint32_t threads = 0; ///< 0: one per processor
+    std::uint32_t threads = 0;                  ///< 0: one per processor
+    std::string device = {};                    ///< "cpu", "cuda", "cuda:1" or "auto"; empty: "cpu"
+    Precision precision = Precision::automatic;
+    Memory memory = Memory::fast;
 };
 
 /// How a model of random weights is made.
@@ -105,6 +108,9 @@ struct CreateOptions {
     std::uint32_t threads = 0;                  ///< 0: one per processor
     Objective objective = Objective::automatic; ///< which heads: masked_lm or, automatic, pretraining
     std::uint64_t seed = 0;                     ///< 0: 42
+    std::string device = {};                    ///< as of OpenOptions, as the rest
+    Precision precision = Precision::automatic;
+    Memory memory = Memory::fast;
 };
 
 /// Options of the calls that need no others.
@@ -234,12 +240,6 @@ inline Metrics metrics(Span<const Metric> metrics) {
     return named;
 }
 
-inline void check_abi() {
-    if (cloze_abi() == CLOZE_ABI) return;
-    throw Error(Status::unsupported, "the loaded library of cloze has ABI " + std::to_string(cloze_abi()) +
-                                         ", this program was built for " + std::to_string(CLOZE_ABI));
-}
-
 } // namespace detail
 
 /// Pseudo-perplexity of a corpus from the scores of its texts.
@@ -267,6 +267,9 @@ public:
         c.threads = options.threads;
         c.objective = static_cast<std::uint32_t>(options.objective);
         c.seed = options.seed;
+        c.device = detail::or_null(options.device);
+        c.precision = static_cast<std::uint32_t>(options.precision);
+        c.memory = static_cast<std::uint32_t>(options.memory);
         return Model(nullptr, [&](auto... out) {
             return cloze_model_create(config.data(), config.size(), tokenizer.c_str(), &c, out...);
         });
@@ -286,6 +289,10 @@ public:
     bool can(Task task) const noexcept { return (info_.tasks & static_cast<std::uint32_t>(task)) != 0; }
     /// What its classifier was trained for.
     Problem problem() const noexcept { return static_cast<Problem>(info_.problem); }
+    /// What it runs on, with the precision that it has there; what was made from it runs there too.
+    Device device() const {
+        return detail::device([&](auto... out) { return cloze_model_device(get(), out...); });
+    }
     /// The load report as one line of JSON.
     std::string report() const {
         return detail::text([&](auto... out) { return cloze_model_report(get(), out...); });
@@ -503,6 +510,9 @@ private:
     static cloze_open_options raw(const OpenOptions &options) noexcept {
         cloze_open_options c = CLOZE_OPEN_OPTIONS_INIT;
         c.threads = options.threads;
+        c.device = detail::or_null(options.device);
+        c.precision = static_cast<std::uint32_t>(options.precision);
+        c.memory = static_cast<std::uint32_t>(options.memory);
         return c;
     }
     static cloze_score_options raw(const ScoreOptions &options, detail::Call &call) noexcept {

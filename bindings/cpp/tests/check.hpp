@@ -67,6 +67,15 @@ inline std::filesystem::path root() {
     return root;
 }
 
+/// Says that something is not here, and so not tested; throws where the list CLOZE_REQUIRE names it.
+inline void absent(const std::string &what, const std::string &why) {
+    const char *set = std::getenv("CLOZE_REQUIRE");
+    const std::string required = set == nullptr ? "" : set;
+    if (("," + required + ",").find("," + what + ",") != std::string::npos)
+        throw std::runtime_error("CLOZE_REQUIRE=" + required + ": " + why);
+    std::cerr << "SKIPPED (" << what << "): " << why << '\n';
+}
+
 inline std::string content(const std::filesystem::path &file) {
     std::ifstream in(file, std::ios::binary);
     if (!in) throw std::runtime_error(file.string() + " cannot be read");

@@ -103,6 +103,19 @@ inline Json summary(const std::vector<float> &values) {
     return Json::Fields{{"count", values.size()}, {"sum", sum}, {"norm", std::sqrt(squares)}};
 }
 
+/// A tensor of f32 in the bytes of a safetensors file.
+inline std::vector<float> floats(const std::string &file, const std::string &name) {
+    std::uint64_t size = 0;
+    std::memcpy(&size, file.data(), sizeof size);
+    const Json tensor = Json::parse(file.substr(sizeof size, size))[name];
+    const auto offsets = list_of<std::size_t>(tensor["data_offsets"]);
+    if (tensor["dtype"].text() != "F32" || sizeof size + size + offsets.at(1) > file.size())
+        throw std::runtime_error(name + " is not f32 within its file");
+    std::vector<float> values((offsets[1] - offsets[0]) / sizeof(float));
+    std::memcpy(values.data(), file.data() + sizeof size + size + offsets[0], values.size() * sizeof(float));
+    return values;
+}
+
 /// How far numbers with a point may differ, by the name of their field: those of the case before those of the file.
 class Tolerances {
 public:

@@ -447,4 +447,28 @@ TEST(every_case_answers_what_the_file_says) {
     }
 }
 
+/// all-MiniLM-L6-v2, where it lies beside the checkout, against sentence-transformers: tests/golden_models.
+TEST(minilm_embeds_as_sentence_transformers) {
+    const std::filesystem::path folder = root() / "../shared/models/minilm";
+    const std::filesystem::path golden = root() / "tests/golden_models/minilm";
+    if (!std::filesystem::exists(folder)) return absent("shared", folder.string() + " is not there");
+    const std::vector<std::string> texts =
+        list_of<std::string>(Json::parse(content(golden / "expected.json"))["texts"]);
+    const std::vector<float> expected = floats(content(golden / "expected.safetensors"), "embeddings");
+    const Model model(folder.string());
+    const cloze::Matrix found = model.embed(texts);
+    CHECK_EQUAL(found.width(), 384u);
+    CHECK_EQUAL(found.values().size(), expected.size());
+    for (std::size_t i = 0; i < texts.size(); i++) {
+        bool close = true;
+        for (std::size_t j = 0; j < found.width(); j++)
+            close = close && std::abs(found[i][j] - expected[i * found.width() + j]) <= 1e-5f; // of order 0.05
+        if (!close) fail(texts[i].c_str(), 0, "other numbers than sentence-transformers");
+    }
+    const cloze::Matrix two = model.embed({"Hello world", "How are you"});
+    double cosine = 0; // of unit length
+    for (std::size_t i = 0; i < two.width(); i++) cosine += two[0][i] * two[1][i];
+    CHECK(std::abs(cosine - 0.3624) < 5e-5);
+}
+
 int main() { return run_tests(); }

@@ -120,14 +120,25 @@ namespace Cloze
 
         // 5  Models
 
-        // What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.
+        // What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's
+        // weights and the rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on
+        // the CPU. Parameters that train, gradients and moments are f32 everywhere.
         /// <summary>bf16 on a CUDA device, f32 on the CPU</summary>
         internal const uint CLOZE_PRECISION_AUTO = 0;
-        /// <summary>the CPU has no other</summary>
         internal const uint CLOZE_PRECISION_F32 = 1;
         internal const uint CLOZE_PRECISION_BF16 = 2;
-        /// <summary>such a model cannot train</summary>
+        /// <summary>CUDA only; such a model cannot train</summary>
         internal const uint CLOZE_PRECISION_F16 = 3;
+        /// <summary>the CPU only: a scale for every output of the weights, scale and zero point for every row</summary>
+        internal const uint CLOZE_PRECISION_INT8 = 4;
+
+        // How the CPU keeps the encoder's weights.
+        /// <summary>
+        /// f32 ones that are used again once more, as products read them; the file's pages are given back
+        /// </summary>
+        internal const uint CLOZE_MEMORY_FAST = 0;
+        /// <summary>f32 ones in the mapped file alone, whose pages all processes share</summary>
+        internal const uint CLOZE_MEMORY_LEAST = 1;
 
         /// <summary>Since 0.1.0</summary>
         [StructLayout(LayoutKind.Sequential)]
@@ -142,15 +153,15 @@ namespace Cloze
             internal byte* device;
             /// <summary>CLOZE_PRECISION_...</summary>
             internal uint precision;
-            /// <summary>0</summary>
-            internal uint reserved;
+            /// <summary>CLOZE_MEMORY_...</summary>
+            internal uint memory;
         }
 
         /// <summary>
         /// Opens a HuggingFace folder of a BERT or ALBERT: config.json; model.safetensors or its shards; tokenizer.json
-        /// or vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and
-        /// reads none: the first answer touches them. A head or tokenizer that is not there is an error of the call
-        /// that needs it, not of this one.
+        /// or vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and, in
+        /// f32, reads none: the first answer touches them. A head or tokenizer that is not there is an error of the
+        /// call that needs it, not of this one.
         /// Since 0.1.0
         /// </summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
@@ -1430,8 +1441,7 @@ namespace Cloze
             /// <summary>as of cloze_model_open. Since 0.4.0, as the rest</summary>
             internal byte* device;
             internal uint precision;
-            /// <summary>0</summary>
-            internal uint reserved2;
+            internal uint memory;
         }
 
         /// <summary>

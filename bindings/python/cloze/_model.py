@@ -93,12 +93,17 @@ class Place(TypedDict, total=False):
     """"cpu", the default; "cuda", "cuda:1": `NoDevice` where it cannot be used; "auto": a GPU that can be used and has
     room for the model, else the CPU."""
     precision: str
-    """What hidden states are kept in: "auto", bf16 on a GPU and f32 on the CPU; "f32", "bf16", "f16"."""
+    """What is computed in: "auto", bf16 on a GPU and f32 on the CPU; "f32", "bf16"; "f16" on a GPU; "int8" on the CPU."""
+    memory: str
+    """How the CPU keeps weights: "fast", once more as products read them; "least", in the file that processes share."""
 
 
-def _place(kind: Any, *, threads: int = 0, device: str | None = None, precision: str = "auto", **fields: Any) -> Any:
+def _place(kind: Any, *, threads: int = 0, device: str | None = None, **fields: Any) -> Any:
     """An option struct with a place in it."""
-    options = options_of(kind, threads=threads, precision=constant("PRECISION", precision), **fields)
+    for name in ("precision", "memory"):
+        if name in fields:
+            fields[name] = constant(name.upper(), fields[name])
+    options = options_of(kind, threads=threads, **fields)
     options.device = Kept().string(device)
     return options
 

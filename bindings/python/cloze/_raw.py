@@ -77,11 +77,18 @@ cloze_progress = CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 # Since 0.1.0
 cloze_model = c_void_p
 
-# What hidden states are kept in. Parameters that train, gradients, moments and all arithmetic are f32.
+# What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights and
+# the rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on the CPU. Parameters
+# that train, gradients and moments are f32 everywhere.
 CLOZE_PRECISION_AUTO = 0  # bf16 on a CUDA device, f32 on the CPU
-CLOZE_PRECISION_F32 = 1  # the CPU has no other
+CLOZE_PRECISION_F32 = 1
 CLOZE_PRECISION_BF16 = 2
-CLOZE_PRECISION_F16 = 3  # such a model cannot train
+CLOZE_PRECISION_F16 = 3  # CUDA only; such a model cannot train
+CLOZE_PRECISION_INT8 = 4  # the CPU only: a scale for every output of the weights, scale and zero point for every row
+
+# How the CPU keeps the encoder's weights.
+CLOZE_MEMORY_FAST = 0  # f32 ones that are used again once more, as products read them; the file's pages are given back
+CLOZE_MEMORY_LEAST = 1  # f32 ones in the mapped file alone, whose pages all processes share
 
 
 class cloze_open_options(Structure):
@@ -91,13 +98,13 @@ class cloze_open_options(Structure):
     threads: int  # worker threads of this model; 0: one per processor
     device: Any  # "cpu", "cuda", "cuda:1" or "auto", see section 20; NULL: "cpu". Since 0.4.0, as the rest
     precision: int  # CLOZE_PRECISION_...
-    reserved: int  # 0
+    memory: int  # CLOZE_MEMORY_...
     _fields_ = [
         ("size", c_uint32),
         ("threads", c_uint32),
         ("device", c_char_p),
         ("precision", c_uint32),
-        ("reserved", c_uint32),
+        ("memory", c_uint32),
     ]
 
 
@@ -956,7 +963,7 @@ class cloze_create_options(Structure):
     seed: int  # 0: 42
     device: Any  # as of cloze_model_open. Since 0.4.0, as the rest
     precision: int
-    reserved2: int  # 0
+    memory: int
     _fields_ = [
         ("size", c_uint32),
         ("threads", c_uint32),
@@ -965,7 +972,7 @@ class cloze_create_options(Structure):
         ("seed", c_uint64),
         ("device", c_char_p),
         ("precision", c_uint32),
-        ("reserved2", c_uint32),
+        ("memory", c_uint32),
     ]
 
 
@@ -1131,9 +1138,9 @@ class Functions:
         # Since 0.1.0
         self.cloze_cancel_free = _declared(library, "cloze_cancel_free", None, cloze_cancel)
         # Opens a HuggingFace folder of a BERT or ALBERT: config.json; model.safetensors or its shards; tokenizer.json
-        # or vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and reads
-        # none: the first answer touches them. A head or tokenizer that is not there is an error of the call that needs
-        # it, not of this one.
+        # or vocab.txt; and what sentence-transformers adds. The path ends with NUL. Opening maps the weights and, in
+        # f32, reads none: the first answer touches them. A head or tokenizer that is not there is an error of the call
+        # that needs it, not of this one.
         # Since 0.1.0
         self.cloze_model_open = _declared(
             library,

@@ -333,7 +333,7 @@ def test_devices(model: cloze.Model) -> None:
     for device in ("nowhere", "cuda:99"):
         with pytest.raises(cloze.Error, match=device):
             cloze.Model(ROOT / "model", device=device)
-    with pytest.raises(ValueError, match="precision: 'f8', expected one of auto, f32, bf16, f16"):
+    with pytest.raises(ValueError, match="precision: 'f8', expected one of auto, f32, bf16, f16, int8"):
         cloze.Model(ROOT / "model", precision="f8")
 
 

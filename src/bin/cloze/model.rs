@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use cloze::engine::{DeviceChoice, Model, OpenOptions, Precision};
+use cloze::engine::{DeviceChoice, Memory, Model, OpenOptions, Precision};
 
 use crate::stop::Stop;
 
@@ -33,15 +33,21 @@ pub struct RunsOn {
     #[arg(long, value_name = "NAME", default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
 
-    /// Type of hidden states: f32; with CUDA also bf16, and f16, which does not train [default: bf16 with CUDA, else f32]
+    /// What is computed in: f32; bf16; on the CPU int8; with CUDA f16, which does not train [default: bf16 with CUDA, else
+    /// f32]
     #[arg(long, value_name = "TYPE", default_value = "auto", hide_default_value = true)]
     precision: Precision,
+
+    /// Keep f32 weights in the mapped file alone, which processes share, and not once more as products read them
+    #[arg(long)]
+    least_memory: bool,
 }
 
 impl RunsOn {
     pub fn options(&self) -> OpenOptions {
         let (device, precision) = (self.device, self.precision);
-        OpenOptions { threads: self.threads.map_or(0, usize::from), device, precision }
+        let memory = if self.least_memory { Memory::Least } else { Memory::Fast };
+        OpenOptions { threads: self.threads.map_or(0, usize::from), device, precision, memory }
     }
 }
 

@@ -8,12 +8,22 @@ use crate::error::{Error, Result, Status};
 use crate::pool::Cancel;
 
 /// What hidden states are kept in unless something else is asked for.
-const USUAL: DType = DType::Bf16;
+const USUAL: Precision = Precision::Bf16;
 
 /// The device of a number.
 pub fn open(ordinal: usize, precision: Precision) -> Result<On<Devices>> {
     let id = DeviceChoice::Cuda(ordinal);
-    Cuda::new(ordinal, precision.or(USUAL)).map(On::Cuda).map_err(|error| error.within(id))
+    working(precision).and_then(|working| Cuda::new(ordinal, working)).map(On::Cuda).map_err(|error| error.within(id))
+}
+
+/// What hidden states are kept in.
+fn working(precision: Precision) -> Result<DType> {
+    match precision {
+        Precision::F32 => Ok(DType::F32),
+        Precision::Auto | Precision::Bf16 => Ok(DType::Bf16),
+        Precision::F16 => Ok(DType::F16),
+        Precision::Int8 => Err(Error::unsupported("precision int8, expected auto, f32, bf16 or f16")),
+    }
 }
 
 /// The first that can be used, or why none can.
@@ -39,14 +49,14 @@ pub fn describe(ordinal: usize) -> Option<DeviceDescription> {
         Ok(found) => found.into_iter().nth(ordinal)?,
         Err(error) => return (ordinal == 0).then(|| DeviceDescription::unusable("cuda", USUAL, &error)),
     };
-    Some(match Cuda::new(ordinal, USUAL) {
+    Some(match working(USUAL).and_then(|working| Cuda::new(ordinal, working)) {
         Ok(device) => device.describe(),
         Err(error) => DeviceDescription { unusable: Some(error.to_string()), ..described(&info, USUAL) },
     })
 }
 
 /// Without its free memory.
-fn described(info: &DeviceInfo, precision: DType) -> DeviceDescription {
+fn described(info: &DeviceInfo, precision: Precision) -> DeviceDescription {
     let known = DeviceDescription::new(DeviceChoice::Cuda(info.ordinal), &info.name, precision);
     DeviceDescription { capability: Some(info.capability), memory: info.memory, ..known }
 }
@@ -73,8 +83,13 @@ impl Place for Cuda {
     }
 
     fn describe(&self) -> DeviceDescription {
+        let precision = match self.working() {
+            DType::F32 => Precision::F32,
+            DType::Bf16 => Precision::Bf16,
+            DType::F16 => Precision::F16,
+        };
         let free_memory = self.memory().map_or(0, |(free, _)| free);
-        DeviceDescription { free_memory, ..described(self.info(), self.working()) }
+        DeviceDescription { free_memory, ..described(self.info(), precision) }
     }
 
     /// All that is free but a twentieth, for what other users of the device do meanwhile.

@@ -12,7 +12,7 @@ use crate::engine::{Cancel, Inner, Run, adapters, evaluate};
 use crate::error::{Error, Result};
 use crate::train::encode::Item;
 use crate::train::examples::Dataset;
-use crate::train::fit::{Examples, Position};
+use crate::train::fit::Position;
 use crate::train::labels::Labels;
 use crate::train::learner::{Frozen, Learner};
 use crate::train::memory::{self, Load, Need};
@@ -163,10 +163,9 @@ impl<D: Place> Training<D> {
         let device = self.model.device.cancelled_by(run.cancel);
         let items = self.encode(data)?;
         self.fit_memory(&[&items], self.options.batch_size)?;
-        let mut cache = PrefixCache::new(0, CacheLimits { memory: 0, file: 0 });
+        let predictions = evaluate::predict(&device, &self.learner, &items, run.progress)?;
         let settings = self.encoding()?;
-        let judge = evaluate::judge(self.options.objective, data, &self.labels, settings.borrow());
-        crate::train::fit::measure(&device, &self.learner, &mut Examples { items: &items, cache: &mut cache }, &judge)
+        evaluate::judge(self.options.objective, data, &self.labels, settings.borrow())(&items, &predictions)
     }
 
     pub(super) fn snapshot(&self) -> Result<Inner<D>> {

@@ -1,8 +1,15 @@
-//! Linear layers on the CPU: each pass is a product of matrices as they are stored.
+//! Linear layers on the CPU. Answers are products with packed weights where there are such; all else is products of
+//! matrices as they are stored.
+
+mod narrow;
+mod pack;
+mod rows;
+mod tile;
 
 use std::ops::Range;
 
-use super::{Gradients, Linear, Op, Weight};
+use super::{Gradients, Linear, Op, Packing, Weight};
+use crate::device::cpu::{Arithmetic, Memory, Packed};
 use crate::device::{Cpu, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
@@ -12,6 +19,18 @@ use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, Simd};
 
 impl Op for Cpu {
+    fn linear_packing(&self) -> Packing {
+        match (self.arithmetic(), self.memory()) {
+            (Arithmetic::F32, Memory::Fast) => Packing::UsedAgain,
+            (Arithmetic::F32, Memory::Least) => Packing::Never,
+            (Arithmetic::Bf16 | Arithmetic::Int8, _) => Packing::AtOnce,
+        }
+    }
+
+    fn linear_pack(&self, weight: &Weight<Cpu>) -> Result<Packed> {
+        pack::pack(self, weight)
+    }
+
     fn linear_forward(
         &self,
         x: &Tensor<Cpu>,
@@ -23,19 +42,27 @@ impl Op for Cpu {
         if rows == 0 {
             return Ok(());
         }
-        let x = Stored { values: &x.buffer().as_slice()[..rows * depth], stride: depth };
+        let x = &x.buffer().as_slice()[..rows * depth];
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
         let mut column = 0;
-        let mut products = Vec::with_capacity(layers.len());
+        let mut parts = Vec::with_capacity(layers.len());
         for layer in layers {
             let columns = layer.weight.shape().0;
-            let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..columns]));
-            let right = Outputs(layer.weight);
-            products.push(Product { left: x, right, rows, depth, columns, start, activation, c: &y, column });
+            let bias = layer.bias.map(|bias| &bias.buffer().as_slice()[..columns]);
+            parts.push(Part { weight: layer.weight, packed: layer.packed, bias, column });
             column += columns;
         }
-        // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
-        unsafe { product::run(self, &products) }
+        let narrow: Option<Vec<_>> = parts.iter().map(Part::narrow).collect();
+        match narrow {
+            // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
+            Some(parts) => unsafe { narrow::run(self, x, (rows, depth), &parts, activation, &y) },
+            None => {
+                let left = Stored { values: x, stride: depth };
+                let products: Vec<_> = parts.iter().map(|part| part.product(left, rows, activation, &y)).collect();
+                // SAFETY: as above.
+                unsafe { product::run(self, &products) }
+            }
+        }
     }
 
     fn linear_backward_input(&self, dy: &Tensor<Cpu>, layers: &[Linear<'_, Cpu>], dx: &mut Tensor<Cpu>) -> Result<()> {
@@ -108,15 +135,73 @@ impl Op for Cpu {
     }
 }
 
+/// One of several layers that read the same rows.
+struct Part<'a> {
+    weight: &'a Weight<Cpu>,
+    packed: Option<&'a Packed>,
+    bias: Option<&'a [f32]>,
+    /// Where its outputs lie in a row of y.
+    column: usize,
+}
+
+impl<'a> Part<'a> {
+    /// The layer in narrow numbers, if it is packed as such.
+    fn narrow(&self) -> Option<narrow::Part<'a>> {
+        let packed = self.packed.filter(|packed| packed.arithmetic != Arithmetic::F32)?;
+        Some(narrow::Part { packed, bias: self.bias, column: self.column })
+    }
+
+    /// The layer in f32.
+    fn product<'b>(
+        &self,
+        left: Stored<'b>,
+        rows: usize,
+        activation: Activation,
+        c: &'b SharedRows<'b>,
+    ) -> Product<'b, Stored<'b>, Outputs<'b>>
+    where
+        'a: 'b,
+    {
+        let (columns, depth) = self.weight.shape();
+        let packed = self.packed.filter(|packed| packed.arithmetic == Arithmetic::F32);
+        let right = packed.map_or(Outputs::Stored(self.weight), Outputs::Packed);
+        let start = self.bias.map_or(Start::Zero, Start::Bias);
+        Product { left, right, rows, depth, columns, start, activation, c, column: self.column }
+    }
+}
+
 /// Wᵀ: a product with it has the layer's outputs as columns.
 #[derive(Clone, Copy)]
-struct Outputs<'a>(&'a Weight<Cpu>);
+enum Outputs<'a> {
+    Stored(&'a Weight<Cpu>),
+    /// In f32.
+    Packed(&'a Packed),
+}
 
 impl Right for Outputs<'_> {
     #[inline(always)]
+    fn panel<'p, S: Simd>(
+        &'p self,
+        s: S,
+        depth: Range<usize>,
+        columns: Range<usize>,
+        room: &'p mut [f32],
+    ) -> &'p [f32] {
+        let Outputs::Packed(packed) = self else {
+            self.pack(s, depth, columns, room);
+            return room;
+        };
+        let width = gemm::width::<S>();
+        assert!(packed.width == width && columns.start.is_multiple_of(width));
+        let first = columns.start / width * packed.depth();
+        &packed.groups.as_f32()[(first + depth.start) * width..(first + depth.end) * width]
+    }
+
+    #[inline(always)]
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let stride = self.0.shape().1;
-        match self.0 {
+        let Outputs::Stored(weight) = self else { return };
+        let stride = weight.shape().1;
+        match weight {
             Weight::F32(w) => {
                 Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
             }
@@ -131,8 +216,16 @@ impl Right for Outputs<'_> {
 
     #[inline(always)]
     fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
-        let stride = self.0.shape().1;
-        match self.0 {
+        let weight = match self {
+            Outputs::Stored(weight) => weight,
+            Outputs::Packed(packed) => {
+                let first = columns.start / packed.width * packed.depth();
+                let groups = &packed.groups.as_f32()[(first + depth.start) * packed.width..];
+                return Ahead::of(groups, 0, 1, depth.len() * packed.width);
+            }
+        };
+        let stride = weight.shape().1;
+        match weight {
             Weight::F32(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
             Weight::F16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
             Weight::Bf16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),

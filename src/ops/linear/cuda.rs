@@ -9,10 +9,10 @@ mod tiles;
 
 pub(in crate::ops) use products::{Matrix, Output, Products, Right, Sums};
 
-use super::{Gradients, Linear, Op, Weight};
+use super::{Gradients, Linear, Op, Packing, Weight};
 use crate::device::{Cuda, Hidden};
 use crate::dtype::DType;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 
 /// Where a weight lies in the type `dtype`, to read.
@@ -50,6 +50,14 @@ fn weights(products: &Products<'_>, layers: &[Linear<'_, Cuda>], rows: usize) ->
 }
 
 impl Op for Cuda {
+    fn linear_packing(&self) -> Packing {
+        Packing::Never
+    }
+
+    fn linear_pack(&self, _: &Weight<Cuda>) -> Result<std::convert::Infallible> {
+        Err(Error::internal("CUDA has no other form of weights"))
+    }
+
     fn linear_forward(
         &self,
         x: &Hidden<Cuda>,

@@ -52,6 +52,8 @@ pub struct Linear<'a, D: Device> {
     pub weight: &'a Weight<D>,
     /// `[1, N]`
     pub bias: Option<&'a Tensor<D>>,
+    /// The weight once more, as [`pack`] has rearranged it. Answers are computed from it where all layers have it.
+    pub packed: Option<&'a D::Packed>,
 }
 
 /// Gradients of a layer's parameters; `None` is frozen.
@@ -64,6 +66,10 @@ pub struct Gradients<'a, D: Device> {
 
 /// What a device provides. Shapes are already checked.
 pub trait Op: Device {
+    /// When weights of the encoder are rearranged.
+    fn linear_packing(&self) -> Packing;
+    /// The weight as this device multiplies it fastest.
+    fn linear_pack(&self, weight: &Weight<Self>) -> Result<Self::Packed>;
     /// Writes all of `y`.
     fn linear_forward(
         &self,
@@ -87,6 +93,22 @@ pub trait Op: Device {
         layers: &[Linear<'_, Self>],
         gradients: Vec<Gradients<'_, Self>>,
     ) -> Result<()>;
+}
+
+/// The weight rearranged for products, in the device's arithmetic.
+pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<D::Packed> {
+    device.linear_pack(weight)
+}
+
+/// When weights are rearranged for products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Never.
+    Never,
+    /// When they are loaded: they become other numbers.
+    AtOnce,
+    /// When they are used a second time: what is used once is not worth it. Answers are the same.
+    UsedAgain,
 }
 
 /// y `[T, ΣN]` = f(x Wᵀ + b) for each of `layers`, side by side. `y` takes that shape.

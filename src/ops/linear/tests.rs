@@ -2,6 +2,7 @@ use ndarray::{Array2, ArrayView2};
 
 use super::*;
 use crate::device::Cpu;
+use crate::device::cpu::{Arithmetic, Memory};
 use crate::ops::oracle::{self, numbers};
 
 fn reference(x: ArrayView2<f64>, w: ArrayView2<f64>, b: Option<&[f64]>) -> Array2<f64> {
@@ -29,7 +30,10 @@ fn agrees(cpu: &Cpu, rows: usize, outputs: [usize; 2], depth: usize) {
     let mut y =
         Tensor::from_host(cpu, &vec![f32::NAN; rows * (outputs[0] + outputs[1])], rows, outputs[0] + outputs[1])
             .unwrap();
-    let layers = [Linear { weight: &weights[0], bias: Some(&bias) }, Linear { weight: &weights[1], bias: None }];
+    let layers = [
+        Linear { weight: &weights[0], bias: Some(&bias), packed: None },
+        Linear { weight: &weights[1], bias: None, packed: None },
+    ];
     forward(cpu, &tensor(&x, rows, depth), &layers, Activation::Identity, &mut y).unwrap();
     let y = y.to_host(cpu).unwrap();
 
@@ -71,7 +75,7 @@ fn a_row_is_the_same_alone_and_in_company_and_on_any_number_of_threads() {
         let weight = Weight::F32(Tensor::from_host(cpu, &w, outputs, depth).unwrap());
         let x = Tensor::from_host(cpu, &x[..rows * depth], rows, depth).unwrap();
         let mut y = Tensor::new(cpu, 0, 0).unwrap();
-        forward(cpu, &x, &[Linear { weight: &weight, bias: None }], Activation::GeluErf, &mut y).unwrap();
+        forward(cpu, &x, &[Linear { weight: &weight, bias: None, packed: None }], Activation::GeluErf, &mut y).unwrap();
         y.to_host(cpu).unwrap()
     };
     for isa in crate::simd::Isa::available() {
@@ -90,7 +94,7 @@ fn shapes_that_disagree_are_refused() {
     let weight = Weight::F32(Tensor::from_host(&cpu, &[0.0; 6], 2, 3).unwrap());
     let x = Tensor::from_host(&cpu, &[0.0; 4], 1, 4).unwrap();
     let mut y = Tensor::new(&cpu, 0, 0).unwrap();
-    let layer = [Linear { weight: &weight, bias: None }];
+    let layer = [Linear { weight: &weight, bias: None, packed: None }];
     assert!(forward(&cpu, &x, &layer, Activation::Identity, &mut y).is_err());
 }
 
@@ -138,7 +142,7 @@ impl Shape {
             Weight::Bf16(Tensor::from_host(cpu, &brains, outputs[1], depth).unwrap()),
             Weight::F16(Tensor::from_host(cpu, &halves, outputs[2], depth).unwrap()),
         ];
-        let layers: Vec<_> = weights.iter().map(|weight| Linear { weight, bias: None }).collect();
+        let layers: Vec<_> = weights.iter().map(|weight| Linear { weight, bias: None, packed: None }).collect();
         let (x, dy) = (tensor(&self.x(), rows, depth), tensor(&self.dy(), rows, self.stride()));
         let mut dx = tensor(&vec![f32::NAN; rows * depth], rows, depth);
         backward_input(cpu, &dy, &layers, &mut dx).unwrap();
@@ -245,8 +249,13 @@ fn no_rows_leave_gradients_as_they_are() {
     assert!(dx.is_empty() && dw.iter().chain(&db).all(|&value| value == 1.0));
     let mut dx = Tensor::from_host(&cpu, &[f32::NAN; 2], 1, 2).unwrap();
     let weight = Weight::F32(Tensor::zeros(&cpu, 0, 2).unwrap());
-    backward_input(&cpu, &Tensor::zeros(&cpu, 1, 0).unwrap(), &[Linear { weight: &weight, bias: None }], &mut dx)
-        .unwrap();
+    backward_input(
+        &cpu,
+        &Tensor::zeros(&cpu, 1, 0).unwrap(),
+        &[Linear { weight: &weight, bias: None, packed: None }],
+        &mut dx,
+    )
+    .unwrap();
     assert_eq!(dx.to_host(&cpu).unwrap(), [0.0; 2]);
 }
 
@@ -255,10 +264,11 @@ fn gradients_whose_shapes_disagree_are_refused() {
     let cpu = Cpu::new(1).unwrap();
     let zeros = |r, c| Tensor::zeros(&cpu, r, c).unwrap();
     let (weight, narrow) = (Weight::F32(zeros(2, 3)), Weight::F32(zeros(2, 1)));
-    let layers = [Linear { weight: &weight, bias: None }];
+    let layers = [Linear { weight: &weight, bias: None, packed: None }];
     let mut dx = zeros(0, 0);
     assert!(backward_input(&cpu, &zeros(4, 3), &layers, &mut dx).is_err(), "dy of another width");
-    let unlike = [Linear { weight: &weight, bias: None }, Linear { weight: &narrow, bias: None }];
+    let unlike =
+        [Linear { weight: &weight, bias: None, packed: None }, Linear { weight: &narrow, bias: None, packed: None }];
     assert!(backward_input(&cpu, &zeros(4, 4), &unlike, &mut dx).is_err(), "layers of other inputs");
 
     let refused = |x: (usize, usize), dy: (usize, usize), dw: (usize, usize), db: (usize, usize)| {
@@ -272,4 +282,187 @@ fn gradients_whose_shapes_disagree_are_refused() {
     assert!(refused((4, 3), (4, 2), (3, 2), (1, 2)), "another weight");
     assert!(refused((4, 3), (4, 2), (2, 3), (2, 1)), "another bias");
     assert!(backward_parameters(&cpu, &zeros(4, 3), &zeros(4, 2), &layers, Vec::new()).is_err(), "no gradients");
+}
+
+/// Weights and rows of the sizes given, and the layer's answer in an arithmetic.
+struct Narrow {
+    rows: usize,
+    outputs: [usize; 2],
+    depth: usize,
+}
+
+impl Narrow {
+    fn x(&self) -> Vec<f32> {
+        // a row of small numbers beside one of large ones: each has a scale of its own
+        numbers(self.rows * self.depth, 7)
+            .chunks(self.depth)
+            .enumerate()
+            .flat_map(|(row, x)| {
+                let scale = [1.0, 1e-3, 30.0][row % 3];
+                x.iter().map(move |x| x * scale + 0.1 * scale).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    fn run(&self, cpu: &Cpu, arithmetic: Arithmetic, activation: Activation) -> Vec<f32> {
+        let cpu = &cpu.computing(arithmetic, Memory::Fast);
+        let tensor = |v: &[f32], r, c| Tensor::from_host(cpu, v, r, c).unwrap();
+        let weights = self.outputs.map(|n| Weight::F32(tensor(&numbers(n * self.depth, 8 + n as u64), n, self.depth)));
+        let packed = weights.each_ref().map(|weight| pack(cpu, weight).unwrap());
+        let bias = tensor(&numbers(self.outputs[0], 10), 1, self.outputs[0]);
+        let layers = [
+            Linear { weight: &weights[0], bias: Some(&bias), packed: Some(&packed[0]) },
+            Linear { weight: &weights[1], bias: None, packed: Some(&packed[1]) },
+        ];
+        let width = self.outputs.iter().sum();
+        let mut y = tensor(&vec![f32::NAN; self.rows * width], self.rows, width);
+        forward(cpu, &tensor(&self.x(), self.rows, self.depth), &layers, activation, &mut y).unwrap();
+        y.to_host(cpu).unwrap()
+    }
+}
+
+#[test]
+fn packed_f32_weights_give_the_bits_of_those_that_are_not() {
+    for cpu in oracle::cpus() {
+        for (rows, outputs, depth) in [(1, [1, 2], 1), (13, [33, 17], 37), (5, [32, 64], 800), (30, [70, 3], 1537)] {
+            let narrow = Narrow { rows, outputs, depth };
+            let packed = narrow.run(&cpu, Arithmetic::F32, Activation::GeluErf);
+            let tensor = |v: &[f32], r, c| Tensor::from_host(&cpu, v, r, c).unwrap();
+            let weights = outputs.map(|n| Weight::F32(tensor(&numbers(n * depth, 8 + n as u64), n, depth)));
+            let bias = tensor(&numbers(outputs[0], 10), 1, outputs[0]);
+            let layers = [
+                Linear { weight: &weights[0], bias: Some(&bias), packed: None },
+                Linear { weight: &weights[1], bias: None, packed: None },
+            ];
+            let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+            forward(&cpu, &tensor(&narrow.x(), rows, depth), &layers, Activation::GeluErf, &mut y).unwrap();
+            assert_eq!(y.to_host(&cpu).unwrap(), packed, "{rows} x {outputs:?} x {depth}");
+        }
+    }
+}
+
+#[test]
+fn narrow_numbers_are_off_by_what_their_rounding_allows() {
+    for cpu in oracle::cpus() {
+        for rows in [1, 3, 12, 13, 50] {
+            for (outputs, depth) in
+                [([1, 2], 1), ([15, 16], 7), ([17, 33], 8), ([32, 31], 255), ([48, 5], 257), ([70, 1], 1538)]
+            {
+                let narrow = Narrow { rows, outputs, depth };
+                let x = Array2::from_shape_vec((rows, depth), oracle::wide(&narrow.x())).unwrap();
+                let mut column = 0;
+                let width: usize = outputs.iter().sum();
+                for (layer, n) in outputs.into_iter().enumerate() {
+                    let w =
+                        Array2::from_shape_vec((n, depth), oracle::wide(&numbers(n * depth, 8 + n as u64))).unwrap();
+                    let b = (layer == 0).then(|| oracle::wide(&numbers(n, 10)));
+                    let expected = reference(x.view(), w.view(), b.as_deref());
+                    for arithmetic in [Arithmetic::Bf16, Arithmetic::Int8] {
+                        let y = narrow.run(&cpu, arithmetic, Activation::Identity);
+                        for ((row, output), &expected) in expected.indexed_iter() {
+                            let (x, w) = (x.row(row), w.row(output));
+                            // Of each product, half a step of x times w and half a step of w times x.
+                            let bound: f64 = match arithmetic {
+                                Arithmetic::Int8 => {
+                                    let low = x.iter().fold(0.0, |m, &x| f64::min(m, x));
+                                    let high = x.iter().fold(0.0, |m, &x| f64::max(m, x));
+                                    let step_x = (high - low) / 255.0;
+                                    let step_w = w.iter().fold(0.0, |m, &w| f64::max(m, w.abs())) / 127.0;
+                                    // at the ends of the interval, the zero point's own rounding comes on top
+                                    x.iter()
+                                        .zip(w)
+                                        .map(|(x, w)| step_x * w.abs() + 0.5 * step_w * (x.abs() + step_x))
+                                        .sum()
+                                }
+                                // 2⁻⁸ of either number, and of both
+                                _ => x.iter().zip(w).map(|(x, w)| (x * w).abs() * 7.9e-3).sum(),
+                            };
+                            let value = f64::from(y[row * width + column + output]);
+                            let error = (value - expected).abs();
+                            // what f32 sums round
+                            let rounding = 1e-6 * (1.0 + x.iter().zip(w).map(|(x, w)| (x * w).abs()).sum::<f64>());
+                            assert!(
+                                error <= bound + rounding,
+                                "{arithmetic:?} {value} for {expected}: {error:e} > {bound:e}"
+                            );
+                            // The bound is generous; sums of so many roundings that all stray one way are mistakes.
+                            if depth > 1000 {
+                                assert!(error <= 0.2 * bound + rounding, "{arithmetic:?}: {error:e} of {bound:e}");
+                            }
+                        }
+                    }
+                    column += n;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn sums_of_8_bits_are_exact() {
+    // Integers that fill the interval: both factors are represented exactly, and so is the answer.
+    let (rows, outputs, depth) = (14, 37, 300);
+    let x: Vec<f32> =
+        (0..rows * depth).map(|i| [-5.0, 250.0, ((i * 7) % 256) as f32 - 5.0][(i % depth).min(2)]).collect();
+    let w: Vec<f32> =
+        (0..outputs * depth).map(|i| if i % depth == 0 { 127.0 } else { ((i * 11) % 255) as f32 - 127.0 }).collect();
+    for cpu in oracle::cpus() {
+        let cpu = cpu.computing(Arithmetic::Int8, Memory::Fast);
+        let weight = Weight::F32(Tensor::from_host(&cpu, &w, outputs, depth).unwrap());
+        let packed = pack(&cpu, &weight).unwrap();
+        let layer = Linear { weight: &weight, bias: None, packed: Some(&packed) };
+        let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+        forward(&cpu, &Tensor::from_host(&cpu, &x, rows, depth).unwrap(), &[layer], Activation::Identity, &mut y)
+            .unwrap();
+        for (i, value) in y.to_host(&cpu).unwrap().into_iter().enumerate() {
+            let (row, output) = (i / outputs, i % outputs);
+            let exact: f32 = (0..depth).map(|k| x[row * depth + k] * w[output * depth + k]).sum();
+            assert_eq!(value, exact, "row {row}, output {output}");
+        }
+    }
+}
+
+#[test]
+fn a_narrow_row_is_the_same_alone_and_in_company_and_on_any_number_of_threads() {
+    let all = Narrow { rows: 50, outputs: [70, 33], depth: 600 };
+    for isa in crate::simd::Isa::available() {
+        for arithmetic in [Arithmetic::Bf16, Arithmetic::Int8] {
+            let together = all.run(&Cpu::with_isa(1, isa).unwrap(), arithmetic, Activation::GeluErf);
+            for threads in [1, 2, 7] {
+                for rows in [1, 3, 11, 50] {
+                    let some = Narrow { rows, ..all };
+                    let alone = some.run(&Cpu::with_isa(threads, isa).unwrap(), arithmetic, Activation::GeluErf);
+                    assert_eq!(alone, together[..rows * 103], "{isa:?} {arithmetic:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_stays_so_in_narrow_numbers() {
+    for cpu in oracle::cpus() {
+        for arithmetic in [Arithmetic::Bf16, Arithmetic::Int8] {
+            let cpu = cpu.computing(arithmetic, Memory::Fast);
+            for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for place in [0, 39] {
+                    let (mut x, mut w) = (numbers(3 * 40, 1), numbers(2 * 40, 2));
+                    x[40 + place] = odd;
+                    let run = |x: &[f32], w: &[f32]| {
+                        let weight = Weight::F32(Tensor::from_host(&cpu, w, 2, 40).unwrap());
+                        let packed = pack(&cpu, &weight).unwrap();
+                        let layer = Linear { weight: &weight, bias: None, packed: Some(&packed) };
+                        let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+                        let x = Tensor::from_host(&cpu, x, 3, 40).unwrap();
+                        forward(&cpu, &x, &[layer], Activation::Identity, &mut y).unwrap();
+                        y.to_host(&cpu).unwrap().iter().map(|y| y.is_finite()).collect::<Vec<_>>()
+                    };
+                    assert_eq!(run(&x, &w), [true, true, false, false, true, true], "{arithmetic:?} {odd}");
+                    x[40 + place] = 1.0;
+                    w[place] = odd;
+                    assert_eq!(run(&x, &w), [false, true, false, true, false, true], "{arithmetic:?} weight {odd}");
+                }
+            }
+        }
+    }
 }
