@@ -357,7 +357,11 @@ fn a_model_that_does_not_fit_goes_to_the_cpu_where_that_is_left_open() {
         assert_eq!(info.device.id, "cpu");
         assert!(info.device_note.as_ref().unwrap().contains("cannot allocate"), "{info:?}");
         let narrow = OpenOptions { precision: Precision::Bf16, ..on(DeviceChoice::Auto) };
-        let error = Model::open(&folder, &narrow).err().unwrap();
+        let device = open(&folder, &narrow).info().device;
+        assert_eq!((device.id.as_str(), device.precision), ("cpu", Precision::Bf16));
+        // What only CUDA has is not silently left out.
+        let half = OpenOptions { precision: Precision::F16, ..on(DeviceChoice::Auto) };
+        let error = Model::open(&folder, &half).err().unwrap();
         assert_eq!(error.status(), Status::Unsupported);
         assert!(error.message().contains("cannot allocate"), "{error}");
     });
