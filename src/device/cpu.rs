@@ -340,10 +340,11 @@ impl Spare {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Owner;
 
     fn mapped(bytes: Vec<u8>, skip: usize) -> Mapped {
         let length = bytes.len();
-        Mapped::new(Arc::new(bytes), skip..length).unwrap()
+        Mapped::new(Owner::Buffer(Arc::new(bytes)), skip..length).unwrap()
     }
 
     #[test]

@@ -23,34 +23,45 @@ use crate::error::{Error, Result};
 /// Bytes that something keeps alive: a mapped file, or a buffer of the caller.
 pub type Bytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// A byte range of [`Bytes`]: the stored form of one tensor.
+/// Who keeps the bytes of tensors alive.
+#[derive(Clone)]
+pub enum Owner {
+    /// A mapped file.
+    File(Arc<Mmap>),
+    /// A buffer of the caller.
+    Buffer(Bytes),
+}
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Owner::File(map) => map,
+            Owner::Buffer(bytes) => (**bytes).as_ref(),
+        }
+    }
+}
+
+/// A byte range of an [`Owner`]: the stored form of one tensor.
 #[derive(Clone)]
 pub struct Mapped {
-    owner: Bytes,
-    /// `owner`, where it is a mapped file.
-    map: Option<Arc<Mmap>>,
+    owner: Owner,
     range: Range<usize>,
 }
 
 impl Mapped {
     /// The bytes of `owner` in `range`. Fails when the range does not lie within them.
-    pub fn new(owner: Bytes, range: Range<usize>) -> Result<Self> {
-        let length = (*owner).as_ref().len();
+    pub fn new(owner: Owner, range: Range<usize>) -> Result<Self> {
+        let length = owner.as_ref().len();
         if range.start > range.end || range.end > length {
             return Err(Error::file(format!("bytes {}..{} of {length}", range.start, range.end)));
         }
-        Ok(Self { owner, map: None, range })
-    }
-
-    /// The bytes of a mapped file in `range`. Fails when the range does not lie within them.
-    pub fn of_file(map: &Arc<Mmap>, range: Range<usize>) -> Result<Self> {
-        Ok(Self { map: Some(Arc::clone(map)), ..Self::new(map.clone(), range)? })
+        Ok(Self { owner, range })
     }
 
     /// Gives the memory of a mapped file back to the system, which reads it again where it is touched again.
     pub fn release(&self) {
         #[cfg(unix)]
-        if let Some(map) = &self.map {
+        if let Owner::File(map) = &self.owner {
             // SAFETY: the map is of a file and read-only: what is dropped comes back with the same contents.
             // A system that refuses keeps the memory, which changes nothing else.
             let _ = unsafe {
@@ -61,7 +72,7 @@ impl Mapped {
 
     /// The bytes themselves.
     pub fn bytes(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
+        &self.owner.as_ref()[self.range.clone()]
     }
 }
 

@@ -21,9 +21,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 
-use memmap2::Mmap;
 use safetensors::Dtype;
 
 pub use names::{canonical, qualified};
@@ -31,7 +29,7 @@ pub use replace::{NewFolder, recover, remove_folder, replace_file, sweep};
 pub use report::{Report, StoredFile};
 pub use stored::{NonFinite, Stored};
 
-use crate::device::{Bytes, Mapped};
+use crate::device::{Bytes, Mapped, Owner};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use folder::{Index, Layout};
@@ -52,9 +50,7 @@ pub struct Weights {
 
 struct File {
     name: String,
-    bytes: Bytes,
-    /// `bytes`, where they are a mapped file.
-    map: Option<Arc<Mmap>>,
+    bytes: Owner,
 }
 
 struct Entry {
@@ -90,7 +86,7 @@ impl Weights {
     /// Fails with `InvalidFile` when the buffer breaks the format.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Self> {
         let mut weights = Self::empty();
-        weights.add(name.to_owned(), bytes, None, |_| true).map_err(|e| e.within(name))?;
+        weights.add(name.to_owned(), Owner::Buffer(bytes), |_| true).map_err(|e| e.within(name))?;
         Ok(weights)
     }
 
@@ -118,13 +114,12 @@ impl Weights {
 
     fn add_file(&mut self, path: &Path, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let name = path.file_name().map_or(path, Path::new).display().to_string();
-        let map = map::map(path)?;
-        self.add(name, map.clone(), Some(map), wanted).map_err(|e| e.within(path.display()))
+        self.add(name, Owner::File(map::map(path)?), wanted).map_err(|e| e.within(path.display()))
     }
 
-    fn add(&mut self, name: String, bytes: Bytes, map: Option<Arc<Mmap>>, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    fn add(&mut self, name: String, bytes: Owner, wanted: impl Fn(&str) -> bool) -> Result<()> {
         let file = self.files.len();
-        for tensor in header::read((*bytes).as_ref())?.into_iter().filter(|tensor| wanted(&tensor.key)) {
+        for tensor in header::read(bytes.as_ref())?.into_iter().filter(|tensor| wanted(&tensor.key)) {
             let name = names::canonical(&tensor.key);
             if let Some(other) = self.tensors.get(&name) {
                 let (one, two) = (&other.tensor.key, &tensor.key);
@@ -134,7 +129,7 @@ impl Weights {
             }
             self.tensors.insert(name, Entry { file, tensor, used: false });
         }
-        self.files.push(File { name, bytes, map });
+        self.files.push(File { name, bytes });
         Ok(())
     }
 
@@ -215,7 +210,7 @@ impl Weights {
     /// Reads all used tensors: for naming the culprit once a result is not finite.
     pub fn first_non_finite(&self) -> Option<NonFinite> {
         self.tensors.iter().filter(|(_, entry)| entry.used).find_map(|(name, Entry { file, tensor, .. })| {
-            let bytes = (*self.files[*file].bytes).as_ref().get(tensor.range.clone())?;
+            let bytes = self.files[*file].bytes.as_ref().get(tensor.range.clone())?;
             let (index, value) = stored::first_non_finite(bytes, float(tensor.dtype)?, &tensor.shape)?;
             Some(NonFinite { tensor: name.clone(), index, value })
         })
@@ -236,15 +231,12 @@ impl File {
             let message = format!("tensor {name:?}: stored as {}, expected F32, F16 or BF16", tensor.dtype);
             return Err(Error::unsupported(message));
         };
-        let mapped = match &self.map {
-            Some(map) => Mapped::of_file(map, tensor.range.clone())?,
-            None => Mapped::new(self.bytes.clone(), tensor.range.clone())?,
-        };
+        let mapped = Mapped::new(self.bytes.clone(), tensor.range.clone())?;
         Ok(Stored { mapped, dtype, shape: tensor.shape.clone() })
     }
 
     fn stored(&self) -> StoredFile {
-        StoredFile { name: self.name.clone(), bytes: (*self.bytes).as_ref().len() as u64 }
+        StoredFile { name: self.name.clone(), bytes: self.bytes.as_ref().len() as u64 }
     }
 }
 
