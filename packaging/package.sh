@@ -3,6 +3,8 @@
 #
 #     package.sh complete     gives the folder BUILT what programs need to be linked in it: the soname, and the file
 #                             cloze.libs with the libraries that libcloze.a needs, as RUSTC names them, and STATIC_LIBS
+#     package.sh link         puts the library of BUILT into the folder TO as linkers and programs look for it: by links
+#                             of its name and its soname. Both folders are absolute
 #     package.sh install      copies from BUILT to DESTDIR/PREFIX, DESTDIR/INCLUDEDIR, DESTDIR/LIBDIR
 #     package.sh uninstall    removes those files
 # shellcheck disable=SC2153 # BUILT is a setting, $built a name
@@ -19,6 +21,12 @@ esac
 fail() {
     echo "package.sh: $*" >&2
     exit 1
+}
+
+link_build() {
+    mkdir -p "$TO"
+    ln -sf "$BUILT/$built" "$TO/$built"
+    ln -sf "$built" "$TO/$soname"
 }
 
 # A folder of the settings, from the root even where it was given from here.
@@ -93,11 +101,11 @@ uninstall_files() {
 }
 
 case ${1-} in
-    complete) complete_build ;;
+    complete | link) "${1}_build" ;;
     install | uninstall)
         PREFIX=$(from_root "$PREFIX") INCLUDEDIR=$(from_root "$INCLUDEDIR") LIBDIR=$(from_root "$LIBDIR")
         include=$DESTDIR$INCLUDEDIR lib=$DESTDIR$LIBDIR
         "${1}_files"
         ;;
-    *) fail "complete, install or uninstall, not \"${1-}\"" ;;
+    *) fail "complete, link, install or uninstall, not \"${1-}\"" ;;
 esac

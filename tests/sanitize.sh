@@ -13,8 +13,7 @@ built=$(cd "${BUILT:-target/release}" && pwd)
 golden=tests/golden
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
-ln -s "$built/libcloze.so" "$folder/libcloze.so"
-ln -s libcloze.so "$folder/libcloze.so.1"
+BUILT=$built TO=$folder sh packaging/package.sh link
 export CLOZE_ROOT=.
 
 # One step touches all that hundreds do.
