@@ -341,12 +341,7 @@ fn evaluate<D: Ops>(
 }
 
 /// Metrics of a learner on examples.
-pub fn measure<D: Ops>(
-    device: &D,
-    learner: &Learner<D>,
-    examples: &mut Examples<'_>,
-    judge: Judge<'_>,
-) -> Result<Metrics> {
+fn measure<D: Ops>(device: &D, learner: &Learner<D>, examples: &mut Examples<'_>, judge: Judge<'_>) -> Result<Metrics> {
     if examples.items.is_empty() {
         return Err(Error::argument("no examples to evaluate on"));
     }

@@ -2,6 +2,7 @@
 //! matrices as they are stored.
 
 mod narrow;
+mod numbers;
 mod pack;
 mod rows;
 mod tile;

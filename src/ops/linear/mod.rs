@@ -68,7 +68,7 @@ pub struct Gradients<'a, D: Device> {
 pub trait Op: Device {
     /// When weights of the encoder are rearranged.
     fn linear_packing(&self) -> Packing;
-    /// The weight as this device multiplies it fastest.
+    /// The weight, which is not empty, as this device multiplies it fastest.
     fn linear_pack(&self, weight: &Weight<Self>) -> Result<Self::Packed>;
     /// Writes all of `y`.
     fn linear_forward(
@@ -97,6 +97,10 @@ pub trait Op: Device {
 
 /// The weight rearranged for products, in the device's arithmetic.
 pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<D::Packed> {
+    let (n, k) = weight.shape();
+    if n == 0 || k == 0 {
+        return Err(Error::internal(format!("linear: a weight [{n}, {k}] to pack")));
+    }
     device.linear_pack(weight)
 }
 

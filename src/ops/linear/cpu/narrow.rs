@@ -111,14 +111,14 @@ impl DotKernel for Block<'_> {
                 padded[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
                 &padded[..width]
             });
+            // C has no room for the columns that a last panel is filled up with.
+            let whole = outputs.len() == width;
             let mut aside = [0.0; MAX_WIDTH * MAX_ROWS];
             let tiles = rows.len().div_ceil(D::TILE_ROWS);
             let mut first = rows.start;
             for index in 0..tiles {
                 // Tiles of nearly equal height: a last tile of one or two rows would wait on the latency of its few sums.
                 let count = (rows.end - first).div_ceil(tiles - index);
-                // C has no room for the columns that a last panel is filled up with.
-                let whole = outputs.len() == width;
                 let (c, c_stride) = if whole {
                     // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
                     (unsafe { self.y.at(first, column) }, self.y.stride())

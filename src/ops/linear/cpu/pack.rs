@@ -1,13 +1,12 @@
-//! Weights as panels of groups.
-//!
-//! bf16 is the nearest one. In 8 bits an output's weights are `scale · q` with q in −127..=127: the largest of them is
-//! exact.
+//! Weights as panels of groups. In 8 bits an output's integers go from −127 to 127, without a zero point: the weight
+//! furthest from 0 is exact.
 
 use std::sync::{Mutex, PoisonError};
 
+use super::numbers::{Span, Steps, write_bf16};
 use crate::device::cpu::{Arithmetic, Groups, Packed};
 use crate::device::{Cpu, Tensor};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::gemm::{self, Source};
 use crate::ops::linear::Weight;
 use crate::simd::dot::{Dot, DotKernel};
@@ -31,9 +30,6 @@ struct Panel<'a> {
 
 fn pack_stored<E: Source>(cpu: &Cpu, tensor: &Tensor<Cpu, E>) -> Result<Packed> {
     let (arithmetic, (outputs, depth)) = (cpu.arithmetic(), tensor.shape());
-    if outputs == 0 || depth == 0 {
-        return Err(Error::internal(format!("a weight [{outputs}, {depth}] to pack")));
-    }
     let width = match arithmetic {
         Arithmetic::F32 => cpu.isa().dispatch(gemm::Width),
         Arithmetic::Bf16 => cpu.isa().dispatch_bf16(Width),
@@ -58,8 +54,8 @@ fn pack_stored<E: Source>(cpu: &Cpu, tensor: &Tensor<Cpu, E>) -> Result<Packed> 
         let panel = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
         match arithmetic {
             Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
-            Arithmetic::Bf16 => cpu.isa().dispatch_bf16(PackNarrow { rows, depth, panel, narrow: narrow_bf16 }),
-            Arithmetic::Int8 => cpu.isa().dispatch_int8(PackNarrow { rows, depth, panel, narrow: narrow_int8 }),
+            Arithmetic::Bf16 => cpu.isa().dispatch_bf16(PackNarrow { arithmetic, rows, depth, panel }),
+            Arithmetic::Int8 => cpu.isa().dispatch_int8(PackNarrow { arithmetic, rows, depth, panel }),
         }
     })?;
     drop(parts);
@@ -104,66 +100,38 @@ impl<E: Source> Kernel for PackF32<'_, '_, E> {
     }
 }
 
-/// The weights of one output made narrow.
-struct Narrowed {
-    /// What the numbers are multiples of.
-    scale: f32,
-    /// Their sum, where they are integers.
-    sum: i32,
-}
-
 struct PackNarrow<'a, 'b, E> {
+    arithmetic: Arithmetic,
+    /// `[outputs of the panel, depth]`
     rows: &'a [E],
     depth: usize,
     panel: &'a mut Panel<'b>,
-    /// Writes an output's weights as numbers of groups.
-    narrow: fn(&[f32], &mut [u32]) -> Narrowed,
 }
 
 impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run<D: Dot>(self, _: D) {
-        let (width, groups) = (width::<D>(), self.panel.groups.len() / width::<D>());
-        let (mut wide, mut narrow) = (vec![0.0; self.depth], vec![0u32; groups]);
+    fn run<D: Dot>(self, d: D) {
+        let (s, width, panel) = (d.simd(), width::<D>(), self.panel);
+        let (mut wide, mut narrow) = (vec![0.0; self.depth], vec![0u32; panel.groups.len() / width]);
         for (output, row) in self.rows.chunks_exact(self.depth).enumerate() {
             for (wide, value) in wide.iter_mut().zip(row) {
                 *wide = value.to_f32();
             }
-            let Narrowed { scale, sum } = (self.narrow)(&wide, &mut narrow);
-            self.panel.scales[output] = scale;
-            self.panel.sums[output] = sum;
+            if self.arithmetic == Arithmetic::Int8 {
+                let Span { low, high, odd } = Span::of(s, &wide);
+                let scale = high.max(-low) / 127.0;
+                Steps { scale, zero: 0.0, range: (-127.0, 127.0) }.write(s, &wide, &mut narrow);
+                let bytes = narrow.iter().flat_map(|group| group.to_ne_bytes());
+                panel.scales[output] = scale + odd;
+                panel.sums[output] = bytes.map(|byte| i32::from(byte.cast_signed())).sum();
+            } else {
+                write_bf16(s, &wide, &mut narrow);
+            }
             for (k, &group) in narrow.iter().enumerate() {
-                self.panel.groups[k * width + output] = group;
+                panel.groups[k * width + output] = group;
             }
         }
     }
-}
-
-fn narrow_bf16(row: &[f32], groups: &mut [u32]) -> Narrowed {
-    let half = |value: &f32| u32::from(crate::dtype::bf16::from_f32(*value).to_bits());
-    for (group, pair) in groups.iter_mut().zip(row.chunks(2)) {
-        *group = half(&pair[0]) | pair.get(1).map_or(0, half) << 16;
-    }
-    Narrowed { scale: 1.0, sum: 0 }
-}
-
-fn narrow_int8(row: &[f32], groups: &mut [u32]) -> Narrowed {
-    // NaN and infinities make the scale NaN or infinite, and so every answer of this output. `max` passes over NaN.
-    let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-    let largest = if row.iter().any(|value| value.is_nan()) { f32::NAN } else { largest };
-    let scale = largest / 127.0;
-    let inverse = if scale > 0.0 && scale.is_finite() { 1.0 / scale } else { 0.0 };
-    let mut sum = 0;
-    for (group, four) in groups.iter_mut().zip(row.chunks(4)) {
-        let mut bytes = [0u8; 4];
-        for (byte, value) in bytes.iter_mut().zip(four) {
-            let q = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
-            sum += i32::from(q);
-            *byte = q.cast_unsigned();
-        }
-        *group = u32::from_le_bytes(bytes);
-    }
-    Narrowed { scale, sum }
 }

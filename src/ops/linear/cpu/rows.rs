@@ -1,11 +1,9 @@
-//! Rows made narrow, as the left factor of a product.
-//!
-//! bf16 is the nearest one. In 8 bits a row is `scale · (q − zero)` with q in 0..=255: what it spans, widened to hold 0,
-//! which is exact.
+//! Rows made narrow, as the left factor of a product. In 8 bits a row's integers go from 0 to 255 and stand for what it
+//! spans, widened to hold 0, which is exact.
 
+use super::numbers::{Span, Steps, write_bf16};
 use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, CpuBuffer, Device};
-use crate::dtype::bf16;
 use crate::error::Result;
 use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, Simd};
@@ -42,10 +40,7 @@ impl NarrowRows {
                 let x = &x[row * depth..][..depth];
                 // SAFETY: every work item has its own rows.
                 let target = unsafe { target.row(row, 0, stride) };
-                match cpu.arithmetic() {
-                    Arithmetic::Int8 => cpu.isa().dispatch(Int8 { x, groups, target }),
-                    _ => cpu.isa().dispatch(Bf16 { x, groups, target }),
-                }
+                cpu.isa().dispatch(Narrow { arithmetic: cpu.arithmetic(), x, groups, target });
             }
         })?;
         Ok(Self { buffer, stride, groups })
@@ -77,82 +72,31 @@ impl NarrowRows {
 /// Groups in a cache line.
 const LINE: usize = 16;
 
-struct Bf16<'a> {
+struct Narrow<'a> {
+    arithmetic: Arithmetic,
     x: &'a [f32],
     groups: usize,
+    /// See [`NarrowRows`].
     target: &'a mut [f32],
 }
 
-impl Kernel for Bf16<'_> {
+impl Kernel for Narrow<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { x, groups, target } = self;
-        target[groups..groups + 2].copy_from_slice(&[1.0, 0.0]);
-        if x.len() % 2 == 1 {
-            target[groups - 1] = 0.0;
+        let Self { arithmetic, x, groups, target } = self;
+        let (numbers, end) = target.split_at_mut(groups);
+        // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
+        let numbers = unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u32>(), groups) };
+        if arithmetic != Arithmetic::Int8 {
+            end[..2].copy_from_slice(&[1.0, 0.0]);
+            return write_bf16(s, x, numbers);
         }
-        assert!(2 * groups >= x.len());
-        let numbers = target.as_mut_ptr().cast::<bf16>();
-        let whole = x.len() - x.len() % S::LANES;
-        for k in (0..whole).step_by(S::LANES) {
-            // SAFETY: x.len() numbers fit the groups by the assertion above, and k + LANES is not beyond them.
-            unsafe { s.store_bf16_ptr(numbers.add(k), s.load(&x[k..])) };
-        }
-        for (k, &value) in x.iter().enumerate().skip(whole) {
-            // SAFETY: as above.
-            unsafe { numbers.add(k).write(bf16::from_f32(value)) };
-        }
-    }
-}
-
-struct Int8<'a> {
-    x: &'a [f32],
-    groups: usize,
-    target: &'a mut [f32],
-}
-
-impl Kernel for Int8<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { x, groups, target } = self;
-        // Comparisons pass over NaN: 0 · x is NaN for it and for infinities, and stays so in the sum.
-        let (mut low, mut high, mut odd) = (s.zero(), s.zero(), s.zero());
-        let chunks = x.chunks_exact(S::LANES);
-        let end = chunks.remainder();
-        for chunk in chunks {
-            let v = s.load(chunk);
-            (low, high, odd) = (s.min(low, v), s.max(high, v), s.fma(v, s.zero(), odd));
-        }
-        let v = s.load_tail(end, 0.0);
-        (low, high, odd) = (s.min(low, v), s.max(high, v), s.fma(v, s.zero(), odd));
-        let (low, high, odd) = (-s.max_lane(s.sub(s.zero(), low)), s.max_lane(high), s.sum(odd));
-
+        let Span { low, high, odd } = Span::of(s, x);
         let scale = (high - low) / 255.0;
-        let inverse = if scale > 0.0 && scale.is_finite() { 1.0 / scale } else { 0.0 };
-        let zero = (-low * inverse).round_ties_even();
-        target[groups..groups + 2].copy_from_slice(&[scale + odd, zero]);
-
-        assert!(4 * groups >= x.len());
-        let bytes = target.as_mut_ptr().cast::<u8>();
-        let (factor, shift, top) = (s.splat(inverse), s.splat(zero), s.splat(255.0));
-        let whole = x.len() - x.len() % S::LANES;
-        for k in (0..whole).step_by(S::LANES) {
-            let q = s.add(s.round(s.mul(s.load(&x[k..]), factor)), shift);
-            // SAFETY: x.len() bytes fit the groups by the assertion above, and k + LANES is not beyond them.
-            unsafe { s.store_bytes_ptr(bytes.add(k), s.max(s.zero(), s.min(top, q))) };
-        }
-        for (k, &value) in x.iter().enumerate().skip(whole) {
-            let q = (value * inverse).round_ties_even() + zero;
-            // SAFETY: as above.
-            unsafe { bytes.add(k).write(q.clamp(0.0, 255.0) as u8) };
-        }
-        for k in x.len()..4 * groups {
-            // SAFETY: within the groups.
-            unsafe { bytes.add(k).write(0) };
-        }
+        let zero = (-low * Steps::inverse(scale)).round_ties_even();
+        end[..2].copy_from_slice(&[scale + odd, zero]);
+        Steps { scale, zero, range: (0.0, 255.0) }.write(s, x, numbers);
     }
 }
