@@ -87,12 +87,7 @@ impl<D: Ops> Encoder<D> {
     /// Takes the encoder's parameters; all of them must be there.
     pub fn load(loader: &mut Loader<'_, D>, config: &Config) -> Result<Self> {
         let embeddings = Arc::new(loader.embeddings(config)?);
-        let mut layer = |group, n| {
-            let mut layer = loader.layer(config, group, n)?;
-            layer.pack(loader.device)?;
-            Ok(Arc::new(layer))
-        };
-        let group = |group| (0..config.inner_group).map(|n| layer(group, n)).collect();
+        let group = |group| (0..config.inner_group).map(|n| loader.layer(config, group, n).map(Arc::new)).collect();
         Ok(Self {
             embeddings,
             groups: (0..config.groups).map(group).collect::<Result<_>>()?,

@@ -115,6 +115,7 @@ pub struct Gradients<'a, D: Device> {
 impl<D: Ops> Applied<'_, D> {
     /// `work.x` = the layer of `work.x`: all rows in, the rows of `asked` out.
     pub fn forward(&self, device: &D, batch: &Batch, asked: &Selection, work: &mut Work<D>) -> Result<()> {
+        self.layer.used(device);
         let identity = Activation::Identity;
         let Work { x, y, projected, query, .. } = work;
         if asked.len() == batch.tokens() {
@@ -133,6 +134,7 @@ impl<D: Ops> Applied<'_, D> {
     /// `work.x` = the layer of `work.x`, which holds the rows of a batch that continues the sequences of `kept`; their
     /// keys and values are kept, and only the rows at `asked` of `work.x` come out.
     pub fn step(&self, device: &D, asked: &[usize], kept: Kept<'_, D>, work: &mut Work<D>) -> Result<()> {
+        self.layer.used(device);
         let identity = Activation::Identity;
         let Work { x, y, projected, query, .. } = work;
         self.project(device, x, &[Target::Key, Target::Value], identity, projected)?;
@@ -317,7 +319,7 @@ impl<D: Ops> Applied<'_, D> {
         activation: Activation,
         y: &mut Hidden<D>,
     ) -> Result<()> {
-        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).answering(device)).collect();
+        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).linear()).collect();
         if targets.iter().all(|&target| self.pair(target).is_none()) {
             return linear::forward(device, x, &layers, activation, y);
         }

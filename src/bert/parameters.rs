@@ -20,27 +20,19 @@ pub struct Dense<D: Device> {
     pub weight: Weight<D>,
     /// Absent only in sentence-transformers' Dense modules.
     pub bias: Option<Tensor<D>>,
-    packed: Packed<D>,
-}
-
-/// A weight once more, rearranged for products, perhaps not yet.
-struct Packed<D: Device> {
-    cell: OnceLock<D::Packed>,
-    packing: Packing,
-    /// How often answers have been computed with it.
-    uses: AtomicU32,
+    /// The weight once more, rearranged for products, perhaps not yet.
+    packed: OnceLock<D::Packed>,
 }
 
 impl<D: Device> Dense<D> {
-    /// A layer whose weight is multiplied as it is: one that trains, or is used rarely.
+    /// A layer whose weight is multiplied as it is.
     pub fn new(weight: Weight<D>, bias: Option<Tensor<D>>) -> Self {
-        let packed = Packed { cell: OnceLock::new(), packing: Packing::Never, uses: AtomicU32::new(0) };
-        Self { weight, bias, packed }
+        Self { weight, bias, packed: OnceLock::new() }
     }
 
     /// The layer as the linear op takes it.
     pub fn linear(&self) -> Linear<'_, D> {
-        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.cell.get() }
+        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.get() }
     }
 }
 
@@ -102,47 +94,35 @@ pub struct Layer<D: Device> {
     pub output: Dense<D>,
     /// After the feed-forward part.
     pub output_norm: Norm<D>,
+    /// Of the linear layers' weights.
+    pub repacking: Repacking,
+}
+
+/// When the weights of a transformer layer are rearranged for products. By default never, as it has to be where they train.
+#[derive(Default)]
+pub struct Repacking {
+    when: Packing,
+    /// How often answers have been computed with them.
+    uses: AtomicU32,
 }
 
 impl<D: linear::Op> Layer<D> {
-    /// Rearranges the weights of all six linear layers for products, when the device wants that.
-    pub fn pack(&mut self, device: &D) -> Result<()> {
-        let layers = [
-            &mut self.query,
-            &mut self.key,
-            &mut self.value,
-            &mut self.attention_output,
-            &mut self.intermediate,
-            &mut self.output,
-        ];
-        for layer in layers {
-            layer.packed.packing = device.linear_packing();
-            if layer.packed.packing == Packing::AtOnce {
-                layer.pack(device)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<D: linear::Op> Dense<D> {
-    /// The layer for an answer. Its weight may be rearranged now.
-    pub fn answering(&self, device: &D) -> Linear<'_, D> {
-        let packed = &self.packed;
+    /// Tells that an answer is computed with the weights next; they may be rearranged now.
+    pub fn used(&self, device: &D) {
         // One caller gets there and no other waits: it may be on a thread that this one's work needs. Without the memory
         // for it, the layer goes on as it is.
-        if packed.packing == Packing::UsedAgain
-            && packed.cell.get().is_none()
-            && packed.uses.fetch_add(1, Ordering::Relaxed) == 1
-        {
+        if self.repacking.when == Packing::UsedAgain && self.repacking.uses.fetch_add(1, Ordering::Relaxed) == 1 {
             let _ = self.pack(device);
         }
-        self.linear()
     }
 
     fn pack(&self, device: &D) -> Result<()> {
-        let packed = linear::pack(device, &self.weight)?;
-        self.packed.cell.set(packed).map_err(|_| Error::internal("a weight was packed twice"))
+        let layers = [&self.query, &self.key, &self.value, &self.attention_output, &self.intermediate, &self.output];
+        let packed = linear::pack(device, &layers.map(|dense| &dense.weight))?;
+        for (dense, packed) in layers.into_iter().zip(packed) {
+            dense.packed.set(packed).map_err(|_| Error::internal("a weight was packed twice"))?;
+        }
+        Ok(())
     }
 }
 
@@ -257,12 +237,15 @@ impl<D: Device> Loader<'_, D> {
             },
         })
     }
+}
 
+impl<D: linear::Op> Loader<'_, D> {
     /// Layer `inner` of group `group`; BERT's groups are its layers and have one each.
     pub fn layer(&mut self, config: &Config, group: usize, inner: usize) -> Result<Layer<D>> {
         let names = LayerNames::of(config.architecture, group, inner);
         let (hidden, wide, eps) = (config.hidden, config.intermediate, config.norm_eps);
-        Ok(Layer {
+        let when = self.device.linear_packing();
+        let layer = Layer {
             query: self.dense(&names.query, hidden, hidden)?,
             key: self.dense(&names.key, hidden, hidden)?,
             value: self.dense(&names.value, hidden, hidden)?,
@@ -277,7 +260,12 @@ impl<D: Device> Loader<'_, D> {
             intermediate: self.dense(&names.intermediate, hidden, wide)?,
             output: self.dense(&names.output, wide, hidden)?,
             output_norm: self.norm(&names.output_norm, hidden, eps)?,
-        })
+            repacking: Repacking { when, uses: AtomicU32::new(0) },
+        };
+        if when == Packing::AtOnce {
+            layer.pack(self.device)?;
+        }
+        Ok(layer)
     }
 }
 

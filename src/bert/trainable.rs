@@ -9,7 +9,7 @@ use crate::ops::{Accumulate, layer_norm};
 
 use super::config::Architecture;
 use super::masked_lm::MaskedLm;
-use super::parameters::{Dense, Embeddings, Layer, LayerNames, Norm};
+use super::parameters::{Dense, Embeddings, Layer, LayerNames, Norm, Repacking};
 
 /// What a copy of parameters holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +171,7 @@ impl<D: Device> Layer<D> {
             intermediate: dense(&self.intermediate)?,
             output: dense(&self.output)?,
             output_norm: self.output_norm.like(device, content)?,
+            repacking: Repacking::default(),
         })
     }
 

@@ -1,20 +1,21 @@
 //! The CPU: buffers that are owned, or mapped until first written; an instruction set; worker threads.
 
+mod memory;
 mod packed;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::borrow::Cow;
 use std::marker::PhantomData;
-use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use memory::{Block, Spare};
 pub use packed::{Arithmetic, Groups, Memory, Packed};
 
 use super::{Device, Mapped, Portions};
 use crate::dtype::{Element, Scalar};
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::pool::{Cancel, Pool};
 use crate::simd::Isa;
+use crate::simd::dot::DotKernel;
 
 /// A CPU: the threads of one model and the instruction set they use.
 #[derive(Clone)]
@@ -73,6 +74,16 @@ impl Cpu {
     /// Instruction set in use.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Runs `kernel` on numbers of this CPU's arithmetic, compiled for its instruction set.
+    #[inline]
+    pub fn dispatch_dot<K: DotKernel>(&self, kernel: K) -> K::Output {
+        match self.arithmetic {
+            Arithmetic::F32 => self.isa.dispatch_f32(kernel),
+            Arithmetic::Bf16 => self.isa.dispatch_bf16(kernel),
+            Arithmetic::Int8 => self.isa.dispatch_int8(kernel),
+        }
     }
 
     /// Number of worker threads.
@@ -239,7 +250,7 @@ impl<E: Scalar> CpuBuffer<E> {
     /// The elements.
     pub fn as_slice(&self) -> &[E] {
         let start = match &self.storage {
-            Storage::Owned { block, .. } => block.start.as_ptr().cast_const().cast::<E>(),
+            Storage::Owned { block, .. } => block.start().cast_const().cast::<E>(),
             Storage::Mapped(mapped) => mapped.bytes().as_ptr().cast::<E>(),
         };
         // SAFETY: `start` is aligned for `E` (blocks are, and `adopt` checked the mapping) and followed by `len`
@@ -251,7 +262,7 @@ impl<E: Scalar> CpuBuffer<E> {
     pub fn as_mut_slice(&mut self) -> Result<&mut [E]> {
         if let Storage::Mapped(_) = self.storage {
             let block = Block::new(self.len * size_of::<E>())?;
-            let target = block.start.as_ptr().cast::<E>();
+            let target = block.start().cast::<E>();
             // SAFETY: the new block holds `len` elements and overlaps nothing.
             unsafe { std::ptr::copy_nonoverlapping(self.as_slice().as_ptr(), target, self.len) };
             self.storage = Storage::Owned { block, spare: Arc::default() };
@@ -259,7 +270,7 @@ impl<E: Scalar> CpuBuffer<E> {
         match &mut self.storage {
             // SAFETY: an owned block is aligned, initialised, holds `len` elements and is borrowed exclusively.
             Storage::Owned { block, .. } => unsafe {
-                Ok(std::slice::from_raw_parts_mut(block.start.as_ptr().cast::<E>(), self.len))
+                Ok(std::slice::from_raw_parts_mut(block.start().cast::<E>(), self.len))
             },
             Storage::Mapped(_) => Err(Error::internal("a mapped buffer was not copied before writing")),
         }
@@ -274,73 +285,11 @@ impl<E: Scalar> Drop for CpuBuffer<E> {
     }
 }
 
-/// Initialised memory aligned to a cache line.
-struct Block {
-    start: NonNull<u8>,
-    bytes: usize,
-}
-
-// SAFETY: a block owns plain bytes; access is through `&` and `&mut` of its owner.
-unsafe impl Send for Block {}
-// SAFETY: as above.
-unsafe impl Sync for Block {}
-
-impl Block {
-    const ALIGNMENT: usize = 64;
-    const EMPTY: Block = Block { start: NonNull::<Line>::dangling().cast(), bytes: 0 };
-
-    fn new(bytes: usize) -> Result<Self> {
-        if bytes == 0 {
-            return Ok(Self::EMPTY);
-        }
-        let refused = || Error::new(Status::OutOfMemory, format!("cannot allocate {bytes} bytes"));
-        let layout = Layout::from_size_align(bytes, Self::ALIGNMENT).map_err(|_| refused())?;
-        // SAFETY: `bytes` is not zero.
-        let start = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(refused)?;
-        Ok(Self { start, bytes })
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            // SAFETY: `new` allocated this memory with the same size and alignment.
-            unsafe { dealloc(self.start.as_ptr(), Layout::from_size_align_unchecked(self.bytes, Self::ALIGNMENT)) };
-        }
-    }
-}
-
-#[repr(align(64))]
-struct Line;
-
-/// Freed blocks kept for the next call: fresh memory costs a page fault every 4 KiB.
-#[derive(Default)]
-struct Spare(Mutex<Vec<Block>>);
-
-impl Spare {
-    /// Most bytes kept while no call runs: those of a training pass and its gradients.
-    const KEPT_BYTES: usize = 192 << 20;
-
-    /// The smallest kept block of at least `bytes` and at most twice that.
-    fn take(&self, bytes: usize) -> Option<Block> {
-        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = |b: &Block| b.bytes >= bytes && b.bytes / 2 <= bytes;
-        let (index, _) = blocks.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.bytes)?;
-        Some(blocks.swap_remove(index))
-    }
-
-    fn put(&self, block: Block) {
-        let mut blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if block.bytes > 0 && blocks.iter().map(|b| b.bytes).sum::<usize>() + block.bytes <= Self::KEPT_BYTES {
-            blocks.push(block);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::device::Owner;
+    use crate::error::Status;
 
     fn mapped(bytes: Vec<u8>, skip: usize) -> Mapped {
         let length = bytes.len();

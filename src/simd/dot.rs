@@ -1,12 +1,12 @@
-//! Products of narrow numbers, summed in 32 bits: what bf16 and 8-bit matrix multiplication is made of.
+//! Products of f32 and of narrow numbers, summed in 32 bits: what matrix multiplication with packed weights is made of.
 //!
-//! A *group* is 32 bits of a factor, the numbers of neighbouring places of the depth: two bf16, or four of 8 bits. One step
+//! A *group* is 32 bits of a factor, the numbers of neighbouring places of the depth: an f32, two bf16, or four of 8 bits. One step
 //! multiplies a group of A with the groups of a vector of columns of B, number by number, and adds to a sum a column.
 //!
 //! 8-bit numbers are unsigned in A and signed in B, as the processors' instructions have it; their sums are exact. How two
 //! bf16 products are rounded depends on the instruction set.
 
-use super::{Isa, Level, Portable, Simd};
+use super::{Isa, Kernel, Level, Portable, Simd};
 
 /// What numbers the groups hold, and the instructions that multiply them. The token is a zero-sized proof.
 ///
@@ -25,6 +25,8 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
     const TILE_VECTORS: usize;
     /// Rows of the tile.
     const TILE_ROWS: usize;
+    /// Rows of a tile one vector wide, or of the usual one; at most `Simd::LANES`.
+    const TALL_ROWS: usize;
 
     /// The instructions for f32.
     fn simd(self) -> Self::Simd;
@@ -53,7 +55,7 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
     unsafe fn values(self, sum: Self::Sum, scale: f32, column_scales: *const f32) -> <Self::Simd as Simd>::V;
 }
 
-/// Work written once for all narrow numbers and instruction sets; as [`super::Kernel`].
+/// Work written once for all numbers and instruction sets; as [`super::Kernel`].
 pub trait DotKernel {
     /// What the work returns.
     type Output;
@@ -62,6 +64,12 @@ pub trait DotKernel {
 }
 
 impl Isa {
+    /// Runs `kernel` on f32 compiled for this instruction set.
+    #[inline]
+    pub fn dispatch_f32<K: DotKernel>(self, kernel: K) -> K::Output {
+        self.dispatch(OfF32(kernel))
+    }
+
     /// Runs `kernel` on bf16 compiled for this instruction set.
     #[inline]
     pub fn dispatch_bf16<K: DotKernel>(self, kernel: K) -> K::Output {
@@ -96,6 +104,58 @@ impl Isa {
     }
 }
 
+struct OfF32<K>(K);
+
+impl<K: DotKernel> Kernel for OfF32<K> {
+    type Output = K::Output;
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> K::Output {
+        self.0.run(F32(s))
+    }
+}
+
+/// f32, a number a group.
+#[derive(Clone, Copy)]
+pub struct F32<S>(S);
+
+// SAFETY: a value holds the proof of the instructions that it uses.
+unsafe impl<S: Simd> Dot for F32<S> {
+    type Simd = S;
+    type Left = S::V;
+    type Right = S::V;
+    type Sum = S::V;
+    const TILE_VECTORS: usize = S::TILE_VECTORS;
+    const TILE_ROWS: usize = S::TILE_ROWS;
+    const TALL_ROWS: usize = if S::TILE_VECTORS > 1 { S::LANES } else { S::TILE_ROWS };
+
+    #[inline(always)]
+    fn simd(self) -> S {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn start(self, _: i32, _: *const i32) -> S::V {
+        self.0.zero()
+    }
+    #[inline(always)]
+    unsafe fn left(self, group: *const u32) -> S::V {
+        // SAFETY: the caller's promise; every bit pattern is an f32.
+        self.0.splat(unsafe { group.cast::<f32>().read() })
+    }
+    #[inline(always)]
+    unsafe fn right(self, groups: *const u32) -> S::V {
+        // SAFETY: as above.
+        unsafe { self.0.load_ptr(groups.cast()) }
+    }
+    #[inline(always)]
+    fn step(self, a: S::V, b: S::V, sum: S::V) -> S::V {
+        self.0.fma(a, b, sum)
+    }
+    #[inline(always)]
+    unsafe fn values(self, sum: S::V, _: f32, _: *const f32) -> S::V {
+        sum
+    }
+}
+
 /// bf16 in plain Rust.
 #[derive(Clone, Copy)]
 pub struct PortableBf16;
@@ -118,6 +178,7 @@ unsafe impl Dot for PortableBf16 {
     type Sum = [f32; 8];
     const TILE_VECTORS: usize = 1;
     const TILE_ROWS: usize = 4;
+    const TALL_ROWS: usize = 4;
 
     #[inline(always)]
     fn simd(self) -> Portable {
@@ -158,6 +219,7 @@ unsafe impl Dot for PortableInt8 {
     type Sum = [i32; 8];
     const TILE_VECTORS: usize = 1;
     const TILE_ROWS: usize = 4;
+    const TALL_ROWS: usize = 4;
 
     #[inline(always)]
     fn simd(self) -> Portable {

@@ -1,5 +1,7 @@
 //! Weights rearranged for products.
 
+use std::sync::Arc;
+
 use super::Block;
 use crate::error::Result;
 
@@ -43,19 +45,13 @@ impl Groups {
     /// The groups.
     pub fn as_slice(&self) -> &[u32] {
         // SAFETY: a block is aligned, initialised, and holds `count` groups; every bit pattern is one.
-        unsafe { std::slice::from_raw_parts(self.block.start.as_ptr().cast(), self.count) }
+        unsafe { std::slice::from_raw_parts(self.block.start().cast(), self.count) }
     }
 
     /// The groups, to write.
     pub fn as_mut_slice(&mut self) -> &mut [u32] {
         // SAFETY: as above, and borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start.as_ptr().cast(), self.count) }
-    }
-
-    /// Groups that are an f32 each.
-    pub fn as_f32(&self) -> &[f32] {
-        // SAFETY: as above; every bit pattern is an f32.
-        unsafe { std::slice::from_raw_parts(self.block.start.as_ptr().cast(), self.count) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.start().cast(), self.count) }
     }
 }
 
@@ -68,8 +64,10 @@ pub struct Packed {
     pub shape: (usize, usize),
     /// Outputs of a panel.
     pub width: usize,
-    /// The panels.
-    pub groups: Groups,
+    /// The panels of this weight and of others that are packed with it: small ones get large pages in company only.
+    pub groups: Arc<Groups>,
+    /// Of `groups`, the first of this weight.
+    pub first: usize,
     /// Of every output, in 8 bits: what its integers are multiples of; and their sum.
     pub scales: Vec<f32>,
     /// See `scales`.
@@ -85,7 +83,14 @@ impl Packed {
     /// The groups of one panel.
     pub fn panel(&self, index: usize) -> &[u32] {
         let length = self.depth() * self.width;
-        &self.groups.as_slice()[index * length..][..length]
+        &self.groups.as_slice()[self.first + index * length..][..length]
+    }
+
+    /// The same, for groups that are an f32 each.
+    pub fn panel_f32(&self, index: usize) -> &[f32] {
+        let groups = self.panel(index);
+        // SAFETY: groups and f32 have the same size and alignment, and every bit pattern is an f32.
+        unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len()) }
     }
 }
 

@@ -1,10 +1,10 @@
 //! Linear layers on the CPU. Answers are products with packed weights where there are such; all else is products of
 //! matrices as they are stored.
 
-mod narrow;
+mod bands;
 mod numbers;
 mod pack;
-mod rows;
+mod panels;
 mod tile;
 
 use std::ops::Range;
@@ -28,8 +28,8 @@ impl Op for Cpu {
         }
     }
 
-    fn linear_pack(&self, weight: &Weight<Cpu>) -> Result<Packed> {
-        pack::pack(self, weight)
+    fn linear_pack(&self, weights: &[&Weight<Cpu>]) -> Result<Vec<Packed>> {
+        pack::pack(self, weights)
     }
 
     fn linear_forward(
@@ -53,10 +53,10 @@ impl Op for Cpu {
             parts.push(Part { weight: layer.weight, packed: layer.packed, bias, column });
             column += columns;
         }
-        let narrow: Option<Vec<_>> = parts.iter().map(Part::narrow).collect();
-        match narrow {
+        let packed: Option<Vec<_>> = parts.iter().map(Part::packed).collect();
+        match packed.filter(|_| panels::takes(self, rows)) {
             // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
-            Some(parts) => unsafe { narrow::run(self, x, (rows, depth), &parts, activation, &y) },
+            Some(parts) => unsafe { panels::run(self, x, (rows, depth), &parts, activation, &y) },
             None => {
                 let left = Stored { values: x, stride: depth };
                 let products: Vec<_> = parts.iter().map(|part| part.product(left, rows, activation, &y)).collect();
@@ -146,10 +146,9 @@ struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// The layer in narrow numbers, if it is packed as such.
-    fn narrow(&self) -> Option<narrow::Part<'a>> {
-        let packed = self.packed.filter(|packed| packed.arithmetic != Arithmetic::F32)?;
-        Some(narrow::Part { packed, bias: self.bias, column: self.column })
+    /// The layer's packed weight, if it has one.
+    fn packed(&self) -> Option<panels::Part<'a>> {
+        self.packed.map(|packed| panels::Part { packed, bias: self.bias, column: self.column })
     }
 
     /// The layer in f32.
@@ -194,8 +193,7 @@ impl Right for Outputs<'_> {
         };
         let width = gemm::width::<S>();
         assert!(packed.width == width && columns.start.is_multiple_of(width));
-        let first = columns.start / width * packed.depth();
-        &packed.groups.as_f32()[(first + depth.start) * width..(first + depth.end) * width]
+        &packed.panel_f32(columns.start / width)[depth.start * width..depth.end * width]
     }
 
     #[inline(always)]
@@ -220,9 +218,8 @@ impl Right for Outputs<'_> {
         let weight = match self {
             Outputs::Stored(weight) => weight,
             Outputs::Packed(packed) => {
-                let first = columns.start / packed.width * packed.depth();
-                let groups = &packed.groups.as_f32()[(first + depth.start) * packed.width..];
-                return Ahead::of(groups, 0, 1, depth.len() * packed.width);
+                let panel = &packed.panel_f32(columns.start / packed.width)[depth.start * packed.width..];
+                return Ahead::of(panel, 0, 1, depth.len() * packed.width);
             }
         };
         let stride = weight.shape().1;

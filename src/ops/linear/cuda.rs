@@ -54,7 +54,7 @@ impl Op for Cuda {
         Packing::Never
     }
 
-    fn linear_pack(&self, _: &Weight<Cuda>) -> Result<std::convert::Infallible> {
+    fn linear_pack(&self, _: &[&Weight<Cuda>]) -> Result<Vec<std::convert::Infallible>> {
         Err(Error::internal("CUDA has no other form of weights"))
     }
 

@@ -68,8 +68,8 @@ pub struct Gradients<'a, D: Device> {
 pub trait Op: Device {
     /// When weights of the encoder are rearranged.
     fn linear_packing(&self) -> Packing;
-    /// The weight, which is not empty, as this device multiplies it fastest.
-    fn linear_pack(&self, weight: &Weight<Self>) -> Result<Self::Packed>;
+    /// Each of the weights, none of which is empty, as this device multiplies it fastest.
+    fn linear_pack(&self, weights: &[&Weight<Self>]) -> Result<Vec<Self::Packed>>;
     /// Writes all of `y`.
     fn linear_forward(
         &self,
@@ -95,19 +95,21 @@ pub trait Op: Device {
     ) -> Result<()>;
 }
 
-/// The weight rearranged for products, in the device's arithmetic.
-pub fn pack<D: Op>(device: &D, weight: &Weight<D>) -> Result<D::Packed> {
-    let (n, k) = weight.shape();
-    if n == 0 || k == 0 {
-        return Err(Error::internal(format!("linear: a weight [{n}, {k}] to pack")));
+/// Each of the weights rearranged for products, in the device's arithmetic.
+pub fn pack<D: Op>(device: &D, weights: &[&Weight<D>]) -> Result<Vec<D::Packed>> {
+    for (n, k) in weights.iter().map(|weight| weight.shape()) {
+        if n == 0 || k == 0 {
+            return Err(Error::internal(format!("linear: a weight [{n}, {k}] to pack")));
+        }
     }
-    device.linear_pack(weight)
+    device.linear_pack(weights)
 }
 
 /// When weights are rearranged for products.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Packing {
     /// Never.
+    #[default]
     Never,
     /// When they are loaded: they become other numbers.
     AtOnce,

@@ -308,7 +308,7 @@ impl Narrow {
         let cpu = &cpu.computing(arithmetic, Memory::Fast);
         let tensor = |v: &[f32], r, c| Tensor::from_host(cpu, v, r, c).unwrap();
         let weights = self.outputs.map(|n| Weight::F32(tensor(&numbers(n * self.depth, 8 + n as u64), n, self.depth)));
-        let packed = weights.each_ref().map(|weight| pack(cpu, weight).unwrap());
+        let packed = pack(cpu, &weights.each_ref()).unwrap();
         let bias = tensor(&numbers(self.outputs[0], 10), 1, self.outputs[0]);
         let layers = [
             Linear { weight: &weights[0], bias: Some(&bias), packed: Some(&packed[0]) },
@@ -409,8 +409,8 @@ fn sums_of_8_bits_are_exact() {
     for cpu in oracle::cpus() {
         let cpu = cpu.computing(Arithmetic::Int8, Memory::Fast);
         let weight = Weight::F32(Tensor::from_host(&cpu, &w, outputs, depth).unwrap());
-        let packed = pack(&cpu, &weight).unwrap();
-        let layer = Linear { weight: &weight, bias: None, packed: Some(&packed) };
+        let packed = pack(&cpu, &[&weight]).unwrap();
+        let layer = Linear { weight: &weight, bias: None, packed: packed.first() };
         let mut y = Tensor::new(&cpu, 0, 0).unwrap();
         forward(&cpu, &Tensor::from_host(&cpu, &x, rows, depth).unwrap(), &[layer], Activation::Identity, &mut y)
             .unwrap();
@@ -450,8 +450,8 @@ fn what_is_not_finite_stays_so_in_narrow_numbers() {
                     x[40 + place] = odd;
                     let run = |x: &[f32], w: &[f32]| {
                         let weight = Weight::F32(Tensor::from_host(&cpu, w, 2, 40).unwrap());
-                        let packed = pack(&cpu, &weight).unwrap();
-                        let layer = Linear { weight: &weight, bias: None, packed: Some(&packed) };
+                        let packed = pack(&cpu, &[&weight]).unwrap();
+                        let layer = Linear { weight: &weight, bias: None, packed: packed.first() };
                         let mut y = Tensor::new(&cpu, 0, 0).unwrap();
                         let x = Tensor::from_host(&cpu, x, 3, 40).unwrap();
                         forward(&cpu, &x, &[layer], Activation::Identity, &mut y).unwrap();

@@ -41,6 +41,7 @@ unsafe impl Dot for Avx2Bf16 {
     type Sum = __m256;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 4;
+    const TALL_ROWS: usize = 8;
 
     #[inline(always)]
     fn simd(self) -> Avx2 {
@@ -93,6 +94,7 @@ unsafe impl Dot for Avx2Int8 {
     type Sum = __m256i;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 4;
+    const TALL_ROWS: usize = 8;
 
     #[inline(always)]
     fn simd(self) -> Avx2 {

@@ -40,6 +40,8 @@ unsafe impl Dot for Avx512Bf16 {
     type Sum = __m512;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 12;
+    // A vector of columns for every group of A that is broadcast costs more than passing the panel twice.
+    const TALL_ROWS: usize = 12;
 
     #[inline(always)]
     fn simd(self) -> Avx512 {
@@ -86,6 +88,7 @@ unsafe impl Dot for Avx512Int8 {
     type Sum = __m512i;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 12;
+    const TALL_ROWS: usize = 16;
 
     #[inline(always)]
     fn simd(self) -> Avx512 {

@@ -1,7 +1,7 @@
 //! Weights as panels of groups. In 8 bits an output's integers go from −127 to 127, without a zero point: the weight
 //! furthest from 0 is exact.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::numbers::{Span, Steps, write_bf16};
 use crate::device::cpu::{Arithmetic, Groups, Packed};
@@ -12,13 +12,51 @@ use crate::ops::linear::Weight;
 use crate::simd::dot::{Dot, DotKernel};
 use crate::simd::{Kernel, Simd};
 
-/// Rearranges `weight` for products in the arithmetic of `cpu`.
-pub fn pack(cpu: &Cpu, weight: &Weight<Cpu>) -> Result<Packed> {
-    match weight {
-        Weight::F32(tensor) => pack_stored(cpu, tensor),
-        Weight::F16(tensor) => pack_stored(cpu, tensor),
-        Weight::Bf16(tensor) => pack_stored(cpu, tensor),
+/// Rearranges `weights` for products in the arithmetic of `cpu`.
+pub fn pack(cpu: &Cpu, weights: &[&Weight<Cpu>]) -> Result<Vec<Packed>> {
+    let arithmetic = cpu.arithmetic();
+    let width = cpu.dispatch_dot(Width);
+    let columns = |weight: &Weight<Cpu>| weight.shape().0.next_multiple_of(width);
+    let count = |weight: &Weight<Cpu>| columns(weight) * weight.shape().1.div_ceil(arithmetic.numbers());
+    let mut groups = Groups::new(weights.iter().map(|weight| count(weight)).sum())?;
+    let (mut rest, mut numbers) = (groups.as_mut_slice(), Vec::with_capacity(weights.len()));
+    for weight in weights {
+        let (scales, sums) = (vec![0.0; columns(weight)], vec![0; columns(weight)]);
+        let (groups, others) = rest.split_at_mut(count(weight));
+        let mut panels = Panels { width, groups, scales, sums };
+        match weight {
+            Weight::F32(tensor) => panels.fill(cpu, tensor)?,
+            Weight::F16(tensor) => panels.fill(cpu, tensor)?,
+            Weight::Bf16(tensor) => panels.fill(cpu, tensor)?,
+        }
+        numbers.push((panels.scales, panels.sums));
+        rest = others;
     }
+    // All of them at the end: reading one brings back pages of its neighbours in the file, up to 2 MiB where the system
+    // keeps the file in large pages.
+    for weight in weights {
+        match weight {
+            Weight::F32(tensor) => tensor.buffer().release(),
+            Weight::F16(tensor) => tensor.buffer().release(),
+            Weight::Bf16(tensor) => tensor.buffer().release(),
+        }
+    }
+    let (groups, mut first) = (Arc::new(groups), 0);
+    let packed = weights.iter().zip(numbers).map(|(weight, (scales, sums))| {
+        let groups = Arc::clone(&groups);
+        let packed = Packed { arithmetic, shape: weight.shape(), width, groups, first, scales, sums };
+        first += count(weight);
+        packed
+    });
+    Ok(packed.collect())
+}
+
+/// The parts of [`Packed`] that are computed.
+struct Panels<'a> {
+    width: usize,
+    groups: &'a mut [u32],
+    scales: Vec<f32>,
+    sums: Vec<i32>,
 }
 
 /// The part of [`Packed`] that has one panel's outputs.
@@ -28,39 +66,23 @@ struct Panel<'a> {
     sums: &'a mut [i32],
 }
 
-fn pack_stored<E: Source>(cpu: &Cpu, tensor: &Tensor<Cpu, E>) -> Result<Packed> {
-    let (arithmetic, (outputs, depth)) = (cpu.arithmetic(), tensor.shape());
-    let width = match arithmetic {
-        Arithmetic::F32 => cpu.isa().dispatch(gemm::Width),
-        Arithmetic::Bf16 => cpu.isa().dispatch_bf16(Width),
-        Arithmetic::Int8 => cpu.isa().dispatch_int8(Width),
-    };
-    let (panels, groups) = (outputs.div_ceil(width), depth.div_ceil(arithmetic.numbers()));
-    let mut packed = Packed {
-        arithmetic,
-        shape: (outputs, depth),
-        width,
-        groups: Groups::new(panels * groups * width)?,
-        scales: vec![0.0; panels * width],
-        sums: vec![0; panels * width],
-    };
-    let values = &tensor.buffer().as_slice()[..outputs * depth];
-    let parts = packed.groups.as_mut_slice().chunks_exact_mut(groups * width);
-    let numbers = packed.scales.chunks_exact_mut(width).zip(packed.sums.chunks_exact_mut(width));
-    let parts = parts.zip(numbers).map(|(groups, (scales, sums))| Mutex::new(Panel { groups, scales, sums }));
-    let parts: Vec<_> = parts.collect();
-    cpu.for_each(panels, |index| {
-        let rows = &values[index * width * depth..outputs.min((index + 1) * width) * depth];
-        let panel = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
-        match arithmetic {
-            Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
-            Arithmetic::Bf16 => cpu.isa().dispatch_bf16(PackNarrow { arithmetic, rows, depth, panel }),
-            Arithmetic::Int8 => cpu.isa().dispatch_int8(PackNarrow { arithmetic, rows, depth, panel }),
-        }
-    })?;
-    drop(parts);
-    tensor.buffer().release();
-    Ok(packed)
+impl Panels<'_> {
+    fn fill<E: Source>(&mut self, cpu: &Cpu, weight: &Tensor<Cpu, E>) -> Result<()> {
+        let (width, (outputs, depth), arithmetic) = (self.width, weight.shape(), cpu.arithmetic());
+        let values = &weight.buffer().as_slice()[..outputs * depth];
+        let parts = self.groups.chunks_exact_mut(depth.div_ceil(arithmetic.numbers()) * width);
+        let numbers = self.scales.chunks_exact_mut(width).zip(self.sums.chunks_exact_mut(width));
+        let parts = parts.zip(numbers).map(|(groups, (scales, sums))| Mutex::new(Panel { groups, scales, sums }));
+        let parts: Vec<_> = parts.collect();
+        cpu.for_each(parts.len(), |index| {
+            let rows = &values[index * width * depth..outputs.min((index + 1) * width) * depth];
+            let panel = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
+            match arithmetic {
+                Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
+                _ => cpu.dispatch_dot(PackNarrow { arithmetic, rows, depth, panel }),
+            }
+        })
+    }
 }
 
 /// Columns of a panel.

@@ -1,52 +1,104 @@
-//! The register tile of products of narrow numbers.
+//! The register tile of products with packed weights.
 
-use std::hint::black_box;
-
+use super::bands::Band;
 use super::pack::width;
-use super::rows::NarrowRows;
+use crate::ops::gemm::Start;
 use crate::simd::Simd;
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, DotKernel};
 
-/// Some rows of A, a panel of B, and where their products go.
+/// Rows that a tile may have.
+pub struct Heights;
+
+/// See [`Heights`].
+pub struct Height {
+    /// Where it has all the rows of a product.
+    pub alone: usize,
+    /// Else.
+    pub among: usize,
+}
+
+impl DotKernel for Heights {
+    type Output = Height;
+    #[inline(always)]
+    fn run<D: Dot>(self, _: D) -> Height {
+        Height { alone: D::TALL_ROWS, among: D::TILE_ROWS }
+    }
+}
+
+/// A band of A, a panel of B, and where their products go.
 pub struct Tile<'a> {
-    /// A
-    pub left: &'a NarrowRows,
-    /// First row of the tile, and how many.
-    pub first: usize,
-    /// See `first`.
-    pub rows: usize,
+    /// Rows of A; of their groups, those of this part of the depth.
+    pub band: Band<'a>,
     /// `[groups, width]`
     pub panel: &'a [u32],
     /// Of the panel's columns.
     pub scales: &'a [f32],
     /// See `scales`.
     pub sums: &'a [i32],
-    /// What is added to the columns.
-    pub bias: Option<&'a [f32]>,
+    /// What the products are added to.
+    pub start: Start<'a>,
     /// First value of C.
     pub c: *mut f32,
     /// Values between rows of C.
     pub c_stride: usize,
+    /// Which tile it is of so many that multiply the panel.
+    pub turn: (usize, usize),
+}
+
+/// Memory that is on its way from further caches while a tile multiplies. Addresses are hints: any will do.
+#[derive(Clone, Copy)]
+pub struct Ahead {
+    /// Its first byte.
+    pub next: *const u8,
+    /// Cache lines to ask for in [`UNROLL`] steps.
+    pub lines: usize,
+}
+
+impl Ahead {
+    const LINE: usize = 64;
+
+    /// How far before it is needed memory is asked for, in groups.
+    const DISTANCE: usize = 4096;
+
+    /// The share of a tile, `index` of `count` that multiply the panel, in asking for as much memory as the panel has: a
+    /// stretch ahead where the panel is read once, else what follows it.
+    #[inline(always)]
+    pub fn share(panel: &[u32], width: usize, index: usize, count: usize) -> Self {
+        let (lines, steps) = (size_of_val(panel) / Self::LINE, (panel.len() / width / UNROLL).max(1));
+        let each = lines.div_ceil(steps * count);
+        let first = index * steps * each;
+        let start = panel.as_ptr().wrapping_add(if count == 1 { Self::DISTANCE.min(panel.len()) } else { panel.len() });
+        let next = start.cast::<u8>().wrapping_add(first * Self::LINE);
+        Self { next, lines: if first < lines { each } else { 0 } }
+    }
+
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, s: S) {
+        for _ in 0..self.lines {
+            s.prefetch_far(self.next);
+            self.next = self.next.wrapping_add(Self::LINE);
+        }
+    }
 }
 
 impl Tile<'_> {
-    /// C = A · B + bias.
+    /// C = start + A · B.
     ///
     /// # Safety
-    /// C is valid for writes of a panel's width in `rows` rows, which are at most `D::TILE_ROWS`, and nothing else reaches
-    /// them meanwhile.
+    /// C is valid for reads and writes of a panel's width in each of the band's rows, and nothing else reaches them
+    /// meanwhile.
     #[inline(always)]
     pub unsafe fn multiply<D: Dot>(&self, d: D) {
-        let width = width::<D>();
-        assert!(
-            self.panel.len() == self.left.groups() * width && self.scales.len() == width && self.sums.len() == width
-        );
-        assert!(self.bias.is_none_or(|bias| bias.len() == width));
+        let (width, rows) = (width::<D>(), self.band.rows.len());
+        assert!(self.panel.len().is_multiple_of(width) && self.scales.len() == width && self.sums.len() == width);
+        assert!(self.band.groups.len() == self.panel.len() / width * rows);
+        assert!(self.band.scales.len() == rows && self.band.zeros.len() == rows);
+        assert!(!matches!(self.start, Start::Bias(bias) if bias.len() != width));
         // SAFETY: the lengths above, and the caller's promise.
         unsafe {
             match D::TILE_VECTORS {
-                1 => self.of_height::<D, 1>(d),
-                _ => self.of_height::<D, 2>(d),
+                1 => self.of_height::<D, 1>(d, rows),
+                _ => self.of_height::<D, 2>(d, rows),
             }
         }
     }
@@ -54,92 +106,96 @@ impl Tile<'_> {
     /// # Safety
     /// As for [`Tile::multiply`], with the lengths it checks.
     #[inline(always)]
-    unsafe fn of_height<D: Dot, const VECTORS: usize>(&self, d: D) {
+    unsafe fn of_height<D: Dot, const VECTORS: usize>(&self, d: D, rows: usize) {
+        let (width, (index, count)) = (width::<D>(), self.turn);
         macro_rules! heights {
-            ($($rows:literal)*) => {
-                match self.rows {
-                    // SAFETY: the caller's promise. The guard removes tiles too high for the registers.
-                    $($rows if $rows <= D::TILE_ROWS => unsafe { self.run::<D, VECTORS, $rows>(d) },)*
+            (all $($wide:literal)*, one $($tall:literal)*) => {
+                match rows {
+                    // SAFETY: the caller's promise. The guards remove tiles too high for the registers.
+                    $($wide if $wide <= D::TILE_ROWS => unsafe {
+                        self.run::<D, VECTORS, $wide>(d, 0, Ahead::share(self.panel, width, index, count))
+                    },)*
+                    // One vector of columns after the other, each of which leaves room for more rows.
+                    $($tall if $tall > D::TILE_ROWS && $tall <= D::TALL_ROWS => for vector in 0..VECTORS {
+                        let ahead = Ahead::share(self.panel, width, index * VECTORS + vector, count * VECTORS);
+                        // SAFETY: as above.
+                        unsafe { self.run::<D, 1, $tall>(d, vector, ahead) }
+                    },)*
                     other => debug_assert!(false, "tile of {other} rows"),
                 }
             };
         }
-        heights!(1 2 3 4 5 6 7 8 9 10 11 12)
+        heights!(all 1 2 3 4 5 6 7 8 9 10 11 12, one 5 6 7 8 13 14 15 16)
     }
 
+    /// The columns of `VECTORS` vectors from `vector` on.
+    ///
     /// # Safety
-    /// As for [`Tile::of_height`], with `ROWS` rows.
+    /// As for [`Tile::of_height`], with `ROWS` rows; the vectors are within a panel.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // of registers, which iterators would put into memory
-    unsafe fn run<D: Dot, const VECTORS: usize, const ROWS: usize>(&self, d: D) {
+    unsafe fn run<D: Dot, const VECTORS: usize, const ROWS: usize>(&self, d: D, vector: usize, mut ahead: Ahead) {
         let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
-        let a = self.left.at(self.first, ROWS);
         // Apart from the loops over sums: only small ones without another way out are unrolled whole and stay in registers.
-        let mut scales = [0.0; ROWS];
-        let mut zeros = [0; ROWS];
+        let (mut scales, mut zeros) = ([0.0; ROWS], [0; ROWS]);
         for r in 0..ROWS {
-            let scaling = self.left.scaling(self.first + r);
-            (scales[r], zeros[r]) = (scaling.scale, scaling.zero);
+            (scales[r], zeros[r]) = (self.band.scales[r], self.band.zeros[r] as i32);
         }
-        // SAFETY: `at` checked A's rows; the panel, the scales, the sums and the bias have the lengths that `multiply`
-        // checked.
+        let first = vector * lanes;
+        // SAFETY: the band, the panel, the scales, the sums and the bias have the lengths that `multiply` checked.
         unsafe {
-            let mut bias = [s.zero(); VECTORS];
-            if let Some(values) = self.bias {
-                for (v, bias) in bias.iter_mut().enumerate() {
-                    *bias = s.load_ptr(values.as_ptr().add(v * lanes));
-                }
-            }
             let mut sums = [[d.start(0, self.sums.as_ptr()); VECTORS]; ROWS];
             for v in 0..VECTORS {
-                let column_sums = self.sums.as_ptr().add(v * lanes);
+                let column_sums = self.sums.as_ptr().add(first + v * lanes);
                 for r in 0..ROWS {
                     sums[r][v] = d.start(zeros[r], column_sums);
                 }
             }
-            // One pointer a row and one common index: every address is then part of the instruction that loads from it.
-            // Opaque, because the compiler would otherwise compute each from the one before, in every step.
-            let mut rows = [a; ROWS];
-            for (r, row) in rows.iter_mut().enumerate() {
-                *row = black_box(a.add(r * self.left.stride()));
-            }
-            let (panel, groups) = (self.panel.as_ptr(), self.left.groups());
+            let (band, panel) = (self.band.groups.as_ptr(), self.panel.as_ptr().add(first));
+            let groups = self.panel.len() / width::<D>();
             let mut k = 0;
             while k + UNROLL <= groups {
+                ahead.fetch(s);
                 // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
-                Self::step::<D, VECTORS, ROWS>(d, &rows, k, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 1, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 2, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, &rows, k + 3, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, band, k, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, band, k + 1, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, band, k + 2, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, band, k + 3, panel, &mut sums);
                 k += UNROLL;
             }
             for step in k..groups {
-                Self::step::<D, VECTORS, ROWS>(d, &rows, step, panel, &mut sums);
+                Self::step::<D, VECTORS, ROWS>(d, band, step, panel, &mut sums);
             }
             let mut values = [[s.zero(); VECTORS]; ROWS];
             for v in 0..VECTORS {
-                let column_scales = self.scales.as_ptr().add(v * lanes);
+                let column_scales = self.scales.as_ptr().add(first + v * lanes);
                 for r in 0..ROWS {
                     values[r][v] = d.values(sums[r][v], scales[r], column_scales);
                 }
             }
             for v in 0..VECTORS {
-                let c = self.c.add(v * lanes);
+                let c = self.c.add(first + v * lanes);
                 for r in 0..ROWS {
-                    s.store_ptr(c.add(r * self.c_stride), s.add(values[r][v], bias[v]));
+                    let c = c.add(r * self.c_stride);
+                    let start = match self.start {
+                        Start::Zero => s.zero(),
+                        Start::Bias(bias) => s.load_ptr(bias.as_ptr().add(first + v * lanes)),
+                        Start::Held => s.load_ptr(c),
+                    };
+                    s.store_ptr(c, s.add(start, values[r][v]));
                 }
             }
         }
     }
 
-    /// Adds group k of A times group k of the panel to every sum.
+    /// Adds group k of the band's rows times group k of the panel to every sum.
     ///
     /// # Safety
     /// k is below the number of groups of each row and of the panel.
     #[inline(always)]
     unsafe fn step<D: Dot, const VECTORS: usize, const ROWS: usize>(
         d: D,
-        rows: &[*const u32; ROWS],
+        band: *const u32,
         k: usize,
         panel: *const u32,
         sums: &mut [[D::Sum; VECTORS]; ROWS],
@@ -147,13 +203,13 @@ impl Tile<'_> {
         let lanes = <D::Simd as Simd>::LANES;
         // SAFETY: the caller's promise.
         unsafe {
-            let panel = panel.add(k * VECTORS * lanes);
+            let (band, panel) = (band.add(k * ROWS), panel.add(k * width::<D>()));
             let mut b = [d.right(panel); VECTORS];
             for (v, b) in b.iter_mut().enumerate().skip(1) {
                 *b = d.right(panel.add(v * lanes));
             }
-            for (row, sums) in rows.iter().zip(sums) {
-                let a = d.left(row.add(k));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let a = d.left(band.add(row));
                 for v in 0..VECTORS {
                     sums[v] = d.step(a, b[v], sums[v]);
                 }

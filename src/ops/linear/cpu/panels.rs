@@ -1,0 +1,180 @@
+//! Products with packed weights: rows are put in bands once, then work items multiply those with panels.
+//!
+//! Every sum is made in one order, whatever the tile, the batch or the number of threads. In f32 it is the order of
+//! products with weights as they are stored, so that packing changes no answer.
+
+use std::ops::Range;
+
+use super::bands::Bands;
+use super::pack::width;
+use super::tile::{Heights, Tile};
+use crate::device::Cpu;
+use crate::device::cpu::{Arithmetic, Packed};
+use crate::error::Result;
+use crate::ops::activation::{self, Activation};
+use crate::ops::gemm::{DEPTH, Start};
+use crate::ops::shared::SharedRows;
+use crate::simd::MAX_LANES;
+use crate::simd::dot::{Dot, DotKernel};
+
+/// One of several layers that read the same rows.
+pub struct Part<'a> {
+    /// The weights.
+    pub packed: &'a Packed,
+    /// What is added, an output each.
+    pub bias: Option<&'a [f32]>,
+    /// Where its outputs lie in a row of y.
+    pub column: usize,
+}
+
+/// Whether products of `rows` rows with packed weights are made here. In f32 few rows are, as wait for the weights: others
+/// are as fast in place, without a copy.
+pub fn takes(cpu: &Cpu, rows: usize) -> bool {
+    cpu.arithmetic() != Arithmetic::F32 || rows <= cpu.dispatch_dot(Heights).alone
+}
+
+/// y = f(x Wᵀ + b) of each of `parts`, which are packed in the arithmetic of `cpu` and have a depth of `depth`.
+///
+/// # Safety
+/// The columns of `parts` do not overlap, and nothing else reaches y meanwhile.
+pub unsafe fn run(
+    cpu: &Cpu,
+    x: &[f32],
+    shape: (usize, usize),
+    parts: &[Part<'_>],
+    activation: Activation,
+    y: &SharedRows<'_>,
+) -> Result<()> {
+    let left = Bands::new(cpu, x, shape)?;
+    let panels: Vec<(usize, usize)> = parts
+        .iter()
+        .enumerate()
+        .flat_map(|(part, p)| (0..p.packed.shape.0.div_ceil(p.packed.width)).map(move |panel| (part, panel)))
+        .collect();
+    let items = items(&left, panels.len(), cpu.threads());
+    cpu.for_each(items.len(), |item| {
+        let block = Block {
+            arithmetic: cpu.arithmetic(),
+            left: &left,
+            parts,
+            panels: &panels,
+            item: &items[item],
+            activation,
+            y,
+        };
+        cpu.dispatch_dot(block);
+    })
+}
+
+/// Some bands, and some of the panels of all layers.
+struct Item {
+    bands: Range<usize>,
+    panels: Range<usize>,
+}
+
+/// Groups of rows that stay in a second-level cache while panels pass.
+const GROUPS: usize = 128 * 1024;
+/// Bands of one work item at least, if there are so many: each panel that passes is on its way for longer than it takes.
+const BANDS: usize = 4;
+/// Panels of one work item at most.
+const PANELS: usize = 16;
+
+/// Cuts the work. Items of the same rows follow each other, so that a thread finds them in its cache; items shrink towards
+/// the end, so that no thread waits long for another.
+fn items(left: &Bands, panels: usize, threads: usize) -> Vec<Item> {
+    let (bands, most) = (left.count(), (GROUPS / left.band(0).groups.len().max(1)).max(BANDS));
+    let cut = bands.div_ceil(bands.div_ceil(most));
+    let (mut items, mut left) = (Vec::new(), bands.div_ceil(cut) * panels);
+    for first in (0..bands).step_by(cut) {
+        let bands = first..bands.min(first + cut);
+        let mut panel = 0;
+        while panel < panels {
+            let end = panels.min(panel + (left / (2 * threads)).clamp(1, PANELS));
+            items.push(Item { bands: bands.clone(), panels: panel..end });
+            left = left.saturating_sub(end - panel);
+            panel = end;
+        }
+    }
+    items
+}
+
+struct Block<'a> {
+    arithmetic: Arithmetic,
+    left: &'a Bands,
+    parts: &'a [Part<'a>],
+    /// Layer, and panel within it.
+    panels: &'a [(usize, usize)],
+    item: &'a Item,
+    activation: Activation,
+    y: &'a SharedRows<'a>,
+}
+
+impl DotKernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self, d: D) {
+        let (width, groups) = (width::<D>(), self.left.groups());
+        let pass = if self.arithmetic == Arithmetic::F32 { DEPTH } else { groups };
+        let Item { bands, panels } = self.item;
+        for &(part, panel) in &self.panels[panels.clone()] {
+            let Part { packed, bias, column } = &self.parts[part];
+            assert!(packed.width == width && packed.depth() == groups);
+            let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
+            let columns = panel * width..(panel + 1) * width;
+            let column = column + outputs.start;
+            let mut padded = [0.0; MAX_WIDTH];
+            let start = match bias {
+                None => Start::Zero,
+                Some(bias) => {
+                    padded[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
+                    Start::Bias(&padded[..width])
+                }
+            };
+            // C has no room for the columns that a last panel is filled up with.
+            let whole = outputs.len() == width;
+            let mut aside = [0.0; MAX_WIDTH * MAX_LANES];
+            for index in bands.clone() {
+                let rows = self.left.band(index).rows;
+                let (c, c_stride) = if whole {
+                    // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
+                    (unsafe { self.y.at(rows.start, column) }, self.y.stride())
+                } else {
+                    (aside.as_mut_ptr(), width)
+                };
+                assert!(rows.end <= self.y.rows() && (whole || rows.len() * width <= aside.len()));
+                for from in (0..groups).step_by(pass) {
+                    let mut band = self.left.band(index);
+                    let part = from..groups.min(from + pass);
+                    band.groups = &band.groups[part.start * rows.len()..part.end * rows.len()];
+                    let panel = &packed.panel(panel)[part.start * width..part.end * width];
+                    let tile = Tile {
+                        band,
+                        panel,
+                        scales: &packed.scales[columns.clone()],
+                        sums: &packed.sums[columns.clone()],
+                        start: if from == 0 { start } else { Start::Held },
+                        c,
+                        c_stride,
+                        turn: (index - bands.start, bands.len()),
+                    };
+                    // SAFETY: as above; there is room aside for the rows of a band.
+                    unsafe { tile.multiply(d) };
+                }
+                for (row, aside) in rows.zip(aside.chunks_exact(width)) {
+                    // SAFETY: every work item has its own rows and columns of y.
+                    let y = unsafe { self.y.row(row, column, outputs.len()) };
+                    if !whole {
+                        y.copy_from_slice(&aside[..outputs.len()]);
+                    }
+                    if self.activation != Activation::Identity {
+                        activation::apply_row(d.simd(), self.activation, y);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Most columns of a panel, over all instruction sets.
+const MAX_WIDTH: usize = 32;
