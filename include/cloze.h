@@ -182,8 +182,9 @@ typedef int (*cloze_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct cloze_model cloze_model;
 
 /* What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights and the
- * rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on the CPU. Parameters that
- * train, gradients and moments are f32 everywhere. */
+ * rows that they are multiplied with are rounded to; in training, with bf16 all of the encoder's, with int8 those of frozen
+ * layers. Sums are f32, and so is everything else on the CPU. Parameters that train, gradients and moments are f32
+ * everywhere. */
 #define CLOZE_PRECISION_AUTO 0u /* bf16 on a CUDA device, f32 on the CPU */
 #define CLOZE_PRECISION_F32 1u
 #define CLOZE_PRECISION_BF16 2u

@@ -350,7 +350,7 @@ impl<D: Ops> Applied<'_, D> {
         y: &mut Hidden<D>,
         saved: &mut [Option<lora::Saved<D>>; 6],
     ) -> Result<()> {
-        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).linear()).collect();
+        let layers: Vec<_> = targets.iter().map(|&target| self.dense(target).training()).collect();
         linear::forward(device, x, &layers, Activation::Identity, y)?;
         let mut first = 0;
         for &target in targets {
@@ -457,7 +457,7 @@ impl<D: Ops> Pass<'_, '_, D> {
         dy: &Hidden<D>,
         mut dx: Option<&mut Hidden<D>>,
     ) -> Result<()> {
-        let layers: Vec<_> = targets.iter().map(|&target| self.applied.dense(target).linear()).collect();
+        let layers: Vec<_> = targets.iter().map(|&target| self.applied.dense(target).training()).collect();
         if let Some(layer) = &mut self.gradients.layer {
             let into = targets_of(layer, targets)?;
             linear::backward_parameters(self.device, x, dy, &layers, into)?;

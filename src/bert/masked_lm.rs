@@ -10,7 +10,7 @@ use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::cross_entropy::{self, Outcome, Targets};
-use crate::ops::linear::{Linear, Weight};
+use crate::ops::linear::{Factors, Linear, Weight};
 use crate::ops::{Accumulate, Ops, activation, gather, layer_norm, linear};
 use crate::weights::Weights;
 
@@ -82,7 +82,12 @@ impl<D: Ops> MaskedLm<D> {
     }
 
     fn decoder<'a>(&'a self, words: &'a Weight<D>) -> Linear<'a, D> {
-        Linear { weight: self.decoder.as_ref().unwrap_or(words), bias: Some(&self.bias), packed: None }
+        Linear {
+            weight: self.decoder.as_ref().unwrap_or(words),
+            bias: Some(&self.bias),
+            packed: None,
+            factors: Factors::Exact,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
-use crate::ops::linear::{self, Linear, Packing, Weight};
+use crate::ops::linear::{self, Factors, Linear, Packing, Weight};
 use crate::weights::{Stored, Weights};
 
 use super::config::{Architecture, Config, Position};
@@ -32,7 +32,12 @@ impl<D: Device> Dense<D> {
 
     /// The layer as the linear op takes it.
     pub fn linear(&self) -> Linear<'_, D> {
-        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.get() }
+        Linear { weight: &self.weight, bias: self.bias.as_ref(), packed: self.packed.get(), factors: Factors::Exact }
+    }
+
+    /// The same within the encoder while something trains.
+    pub fn training(&self) -> Linear<'_, D> {
+        Linear { factors: Factors::Rounded, ..self.linear() }
     }
 }
 

@@ -112,7 +112,11 @@ impl Device for Cpu {
             Some(block) => block,
             None => Block::new(len * size_of::<E>())?,
         };
-        Ok(CpuBuffer { storage: Storage::Owned { block, spare: Arc::clone(&self.spare) }, len, element: PhantomData })
+        Ok(CpuBuffer {
+            storage: Storage::Owned { block, spare: Some(Arc::clone(&self.spare)) },
+            len,
+            element: PhantomData,
+        })
     }
 
     fn adopt<E: Element>(&self, stored: &Mapped) -> Result<CpuBuffer<E>> {
@@ -235,11 +239,17 @@ pub struct CpuBuffer<E: Scalar> {
 }
 
 enum Storage {
-    Owned { block: Block, spare: Arc<Spare> },
+    Owned { block: Block, spare: Option<Arc<Spare>> },
     Mapped(Mapped),
 }
 
 impl<E: Scalar> CpuBuffer<E> {
+    /// `len` zeros, whose memory goes back to the system at the end.
+    fn fresh(len: usize) -> Result<Self> {
+        let block = Block::new(len * size_of::<E>())?;
+        Ok(Self { storage: Storage::Owned { block, spare: None }, len, element: PhantomData })
+    }
+
     /// See [`Mapped::release`].
     pub fn release(&self) {
         if let Storage::Mapped(mapped) = &self.storage {
@@ -265,7 +275,7 @@ impl<E: Scalar> CpuBuffer<E> {
             let target = block.start().cast::<E>();
             // SAFETY: the new block holds `len` elements and overlaps nothing.
             unsafe { std::ptr::copy_nonoverlapping(self.as_slice().as_ptr(), target, self.len) };
-            self.storage = Storage::Owned { block, spare: Arc::default() };
+            self.storage = Storage::Owned { block, spare: None };
         }
         match &mut self.storage {
             // SAFETY: an owned block is aligned, initialised, holds `len` elements and is borrowed exclusively.
@@ -279,7 +289,7 @@ impl<E: Scalar> CpuBuffer<E> {
 
 impl<E: Scalar> Drop for CpuBuffer<E> {
     fn drop(&mut self) {
-        if let Storage::Owned { block, spare } = &mut self.storage {
+        if let Storage::Owned { block, spare: Some(spare) } = &mut self.storage {
             spare.put(std::mem::replace(block, Block::EMPTY));
         }
     }

@@ -11,7 +11,7 @@ use cloze::device::{Cuda, Device, Tensor};
 use cloze::dtype::{DType, bf16, f16};
 use cloze::ops::Accumulate;
 use cloze::ops::activation::Activation;
-use cloze::ops::linear::{self, Gradients, Linear, Op, Weight};
+use cloze::ops::linear::{self, Factors, Gradients, Linear, Op, Weight};
 use cloze::ops::lora::{self, Lora};
 
 use libloading::{Library, Symbol};
@@ -102,7 +102,8 @@ impl<D: Device> Layers<D> {
     }
 
     fn layers(&self) -> Vec<Linear<'_, D>> {
-        let layer = |(weight, bias)| Linear { weight, bias: Option::as_ref(bias), packed: None };
+        let layer =
+            |(weight, bias)| Linear { weight, bias: Option::as_ref(bias), packed: None, factors: Factors::Exact };
         self.weights.iter().zip(&self.biases).map(layer).collect()
     }
 }
@@ -156,7 +157,7 @@ fn weights_are_read_in_whatever_type_they_are_stored() {
             parity!(gpu, tolerance(gpu), |d| {
                 let weight = weight(d, stored, &w, 19, 33);
                 let mut y = blank_hidden(d, 5, 19);
-                let layer = Linear { weight: &weight, bias: None, packed: None };
+                let layer = Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact };
                 linear::forward(d, &hidden(d, &x, 5, 33), &[layer], Activation::Identity, &mut y).unwrap();
                 y.to_values(d).unwrap()
             });
@@ -175,7 +176,7 @@ fn a_weight_that_changes_is_read_anew() {
             for _ in 0..2 {
                 let weight = Weight::F32(w);
                 let mut y = blank_hidden(d, 2, 8);
-                let layer = Linear { weight: &weight, bias: None, packed: None };
+                let layer = Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact };
                 linear::forward(d, &hidden(d, &x, 2, 16), &[layer], Activation::Identity, &mut y).unwrap();
                 answers.push(y.to_values(d).unwrap());
                 let Weight::F32(again) = weight else { unreachable!() };

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Block;
+use super::{Cpu, CpuBuffer};
+use crate::device::Device;
 use crate::error::Result;
 
 /// What numbers the weights of the encoder are multiplied as. Sums, and everything else, are f32.
@@ -31,27 +32,31 @@ pub enum Memory {
 }
 
 /// Groups of 32 bits, each an f32, two bf16 or four 8-bit numbers, aligned to a cache line.
-pub struct Groups {
-    block: Block,
-    count: usize,
-}
+pub struct Groups(CpuBuffer<f32>);
 
 impl Groups {
-    /// `count` groups of zeros.
-    pub fn new(count: usize) -> Result<Self> {
-        Ok(Self { block: Block::new(count * size_of::<u32>())?, count })
+    /// `count` groups in memory of their own: zeros.
+    pub fn lasting(count: usize) -> Result<Self> {
+        CpuBuffer::fresh(count).map(Self)
+    }
+
+    /// `count` groups for a while: of any value.
+    pub fn passing(cpu: &Cpu, count: usize) -> Result<Self> {
+        cpu.alloc(count).map(Self)
     }
 
     /// The groups.
     pub fn as_slice(&self) -> &[u32] {
-        // SAFETY: a block is aligned, initialised, and holds `count` groups; every bit pattern is one.
-        unsafe { std::slice::from_raw_parts(self.block.start().cast(), self.count) }
+        let values = self.0.as_slice();
+        // SAFETY: a group and an f32 have one size and alignment, and every bit pattern is either.
+        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
     }
 
     /// The groups, to write.
-    pub fn as_mut_slice(&mut self) -> &mut [u32] {
+    pub fn as_mut_slice(&mut self) -> Result<&mut [u32]> {
+        let values = self.0.as_mut_slice()?;
         // SAFETY: as above, and borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.block.start().cast(), self.count) }
+        Ok(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) })
     }
 }
 

@@ -6,9 +6,11 @@ mod numbers;
 mod pack;
 mod panels;
 mod tile;
+mod training;
 
 use std::ops::Range;
 
+use self::bands::Bands;
 use super::{Gradients, Linear, Op, Packing, Weight};
 use crate::device::cpu::{Arithmetic, Memory, Packed};
 use crate::device::{Cpu, Tensor};
@@ -43,6 +45,9 @@ impl Op for Cpu {
         if rows == 0 {
             return Ok(());
         }
+        if depth > 0 && layers.iter().all(|layer| layer.packed.is_none()) && training::takes(self, layers) {
+            return training::forward(self, x, layers, activation, y);
+        }
         let x = &x.buffer().as_slice()[..rows * depth];
         let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
         let mut column = 0;
@@ -55,8 +60,11 @@ impl Op for Cpu {
         }
         let packed: Option<Vec<_>> = parts.iter().map(Part::packed).collect();
         match packed.filter(|_| panels::takes(self, rows)) {
-            // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
-            Some(parts) => unsafe { panels::run(self, x, (rows, depth), &parts, activation, &y) },
+            Some(parts) => {
+                let left = Bands::of_rows(self, Stored { values: x, stride: depth }, (rows, depth))?;
+                // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
+                unsafe { panels::run(self, &left, &parts, activation, &y) }
+            }
             None => {
                 let left = Stored { values: x, stride: depth };
                 let products: Vec<_> = parts.iter().map(|part| part.product(left, rows, activation, &y)).collect();
@@ -68,6 +76,9 @@ impl Op for Cpu {
 
     fn linear_backward_input(&self, dy: &Tensor<Cpu>, layers: &[Linear<'_, Cpu>], dx: &mut Tensor<Cpu>) -> Result<()> {
         let ((rows, depth), columns) = (dy.shape(), dx.cols());
+        if rows > 0 && depth > 0 && columns > 0 && training::takes(self, layers) {
+            return training::backward_input(self, dy, layers, dx);
+        }
         let dx = &mut dx.buffer_mut().as_mut_slice()?[..rows * columns];
         if rows == 0 || depth == 0 {
             dx.fill(0.0);
@@ -100,19 +111,27 @@ impl Op for Cpu {
             return Ok(());
         }
         let right = Stored { values: &x.buffer().as_slice()[..depth * columns], stride: columns };
-        let dy = &dy.buffer().as_slice()[..depth * stride];
+        let rounded = match columns > 0 && training::takes(self, layers) {
+            true => Some(training::Right::new(self, x)?),
+            false => None,
+        };
         let (mut weights, mut biases, mut column) = (Vec::new(), Vec::new(), 0);
         for (layer, gradients) in layers.iter().zip(gradients) {
             let rows = layer.weight.shape().0;
-            if let Some(weight) = gradients.weight {
-                let values = &mut weight.0.buffer_mut().as_mut_slice()?[..rows * columns];
-                weights.push((column, rows, SharedRows::new(values, columns)));
+            match (gradients.weight, &rounded) {
+                (Some(weight), Some(right)) => training::backward_weight(self, right, dy, column, weight.0)?,
+                (Some(weight), None) => {
+                    let values = &mut weight.0.buffer_mut().as_mut_slice()?[..rows * columns];
+                    weights.push((column, rows, SharedRows::new(values, columns)));
+                }
+                (None, _) => {}
             }
             if let Some(bias) = gradients.bias {
                 biases.push((column, &mut bias.0.buffer_mut().as_mut_slice()?[..rows]));
             }
             column += rows;
         }
+        let dy = &dy.buffer().as_slice()[..depth * stride];
         let products: Vec<_> = weights
             .iter()
             .map(|(column, rows, c)| Product {
@@ -148,7 +167,8 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     /// The layer's packed weight, if it has one.
     fn packed(&self) -> Option<panels::Part<'a>> {
-        self.packed.map(|packed| panels::Part { packed, bias: self.bias, column: self.column })
+        let start = self.bias.map_or(Start::Zero, Start::Bias);
+        self.packed.map(|packed| panels::Part { packed, start, column: self.column })
     }
 
     /// The layer in f32.

@@ -54,6 +54,17 @@ pub struct Linear<'a, D: Device> {
     pub bias: Option<&'a Tensor<D>>,
     /// The weight once more, as [`pack`] has rearranged it. Answers are computed from it where all layers have it.
     pub packed: Option<&'a D::Packed>,
+    /// For products with the weight as it is stored.
+    pub factors: Factors,
+}
+
+/// What the factors of products are where a device has an arithmetic beside f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    /// As they are stored.
+    Exact,
+    /// As the device's arithmetic has them, if that is bf16; gradients are made of so rounded ones too. Sums are f32.
+    Rounded,
 }
 
 /// Gradients of a layer's parameters; `None` is frozen.

@@ -31,8 +31,8 @@ fn agrees(cpu: &Cpu, rows: usize, outputs: [usize; 2], depth: usize) {
         Tensor::from_host(cpu, &vec![f32::NAN; rows * (outputs[0] + outputs[1])], rows, outputs[0] + outputs[1])
             .unwrap();
     let layers = [
-        Linear { weight: &weights[0], bias: Some(&bias), packed: None },
-        Linear { weight: &weights[1], bias: None, packed: None },
+        Linear { weight: &weights[0], bias: Some(&bias), packed: None, factors: Factors::Exact },
+        Linear { weight: &weights[1], bias: None, packed: None, factors: Factors::Exact },
     ];
     forward(cpu, &tensor(&x, rows, depth), &layers, Activation::Identity, &mut y).unwrap();
     let y = y.to_host(cpu).unwrap();
@@ -75,7 +75,14 @@ fn a_row_is_the_same_alone_and_in_company_and_on_any_number_of_threads() {
         let weight = Weight::F32(Tensor::from_host(cpu, &w, outputs, depth).unwrap());
         let x = Tensor::from_host(cpu, &x[..rows * depth], rows, depth).unwrap();
         let mut y = Tensor::new(cpu, 0, 0).unwrap();
-        forward(cpu, &x, &[Linear { weight: &weight, bias: None, packed: None }], Activation::GeluErf, &mut y).unwrap();
+        forward(
+            cpu,
+            &x,
+            &[Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact }],
+            Activation::GeluErf,
+            &mut y,
+        )
+        .unwrap();
         y.to_host(cpu).unwrap()
     };
     for isa in crate::simd::Isa::available() {
@@ -94,7 +101,7 @@ fn shapes_that_disagree_are_refused() {
     let weight = Weight::F32(Tensor::from_host(&cpu, &[0.0; 6], 2, 3).unwrap());
     let x = Tensor::from_host(&cpu, &[0.0; 4], 1, 4).unwrap();
     let mut y = Tensor::new(&cpu, 0, 0).unwrap();
-    let layer = [Linear { weight: &weight, bias: None, packed: None }];
+    let layer = [Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact }];
     assert!(forward(&cpu, &x, &layer, Activation::Identity, &mut y).is_err());
 }
 
@@ -129,7 +136,7 @@ impl Shape {
 
     /// dx, written over NaN, and dW and db of all layers on top of each other, added to ones. The first layer's bias and
     /// the second's weight are frozen: their parts stay ones.
-    fn run(self, cpu: &Cpu) -> [Vec<f32>; 3] {
+    fn run(self, cpu: &Cpu, factors: Factors) -> [Vec<f32>; 3] {
         let Shape { rows, outputs, depth } = self;
         let tensor = |v: &[f32], r, c| Tensor::from_host(cpu, v, r, c).unwrap();
         let w = self.weights();
@@ -142,7 +149,8 @@ impl Shape {
             Weight::Bf16(Tensor::from_host(cpu, &brains, outputs[1], depth).unwrap()),
             Weight::F16(Tensor::from_host(cpu, &halves, outputs[2], depth).unwrap()),
         ];
-        let layers: Vec<_> = weights.iter().map(|weight| Linear { weight, bias: None, packed: None }).collect();
+        let layers: Vec<_> =
+            weights.iter().map(|weight| Linear { weight, bias: None, packed: None, factors }).collect();
         let (x, dy) = (tensor(&self.x(), rows, depth), tensor(&self.dy(), rows, self.stride()));
         let mut dx = tensor(&vec![f32::NAN; rows * depth], rows, depth);
         backward_input(cpu, &dy, &layers, &mut dx).unwrap();
@@ -179,23 +187,34 @@ impl Shape {
         ]
     }
 
-    /// The same by formula, for shapes too large to differentiate.
-    fn by_formula(self) -> [Vec<f64>; 3] {
-        let wide = |rows, cols, values: &[f32]| Array2::from_shape_vec((rows, cols), oracle::wide(values)).unwrap();
+    /// The same by formula, for shapes too large to differentiate; of factors rounded to bf16 if they are to be.
+    fn by_formula(self, factors: Factors) -> [Vec<f64>; 3] {
+        let factor = |value: f64| match factors {
+            Factors::Exact => value,
+            Factors::Rounded => f64::from(bf16::from_f32(value as f32).to_f32()),
+        };
+        let wide = |rows, cols, values: &[f32]| {
+            Array2::from_shape_vec((rows, cols), oracle::wide(values)).unwrap().mapv(factor)
+        };
         let x = wide(self.rows, self.depth, &self.x());
         let dy = wide(self.rows, self.stride(), &self.dy());
         let w = wide(self.stride(), self.depth, &self.weights());
-        let db = dy.sum_axis(ndarray::Axis(0)) + 1.0;
+        let exact = Array2::from_shape_vec((self.rows, self.stride()), oracle::wide(&self.dy())).unwrap();
+        let db = exact.sum_axis(ndarray::Axis(0)) + 1.0;
         [dy.dot(&w), dy.t().dot(&x) + 1.0, db.insert_axis(ndarray::Axis(0))].map(|m| m.iter().copied().collect())
     }
 
     /// `run` on every kind of CPU against `expected`, frozen parameters apart.
-    fn agrees(self, mut expected: [Vec<f64>; 3]) {
+    fn agrees(self, mut expected: [Vec<f64>; 3], factors: Factors) {
         let [first, second, _] = self.outputs;
         expected[1][first * self.depth..(first + second) * self.depth].fill(1.0);
         expected[2][..first].fill(1.0);
         for cpu in oracle::cpus() {
-            for (values, expected) in self.run(&cpu).iter().zip(&expected) {
+            let cpu = match factors {
+                Factors::Exact => cpu,
+                Factors::Rounded => cpu.computing(Arithmetic::Bf16, Memory::Fast),
+            };
+            for (values, expected) in self.run(&cpu, factors).iter().zip(&expected) {
                 // n roundings, each at most 2⁻²⁵ of a sum that strays to four times √n / 3, and they stray alike: n·1e-7
                 let longest = self.stride().max(self.rows) as f64;
                 oracle::close(values, expected, 2e-6 + 1e-7 * longest);
@@ -210,7 +229,7 @@ fn backward_agrees_with_differences_of_the_definition() {
         [(1, [1, 2, 3], 1), (2, [15, 16, 17], 33), (5, [33, 1, 15], 16), (13, [16, 31, 2], 15), (13, [3, 5, 1], 17)]
     {
         let shape = Shape { rows, outputs, depth };
-        shape.agrees(shape.by_differences());
+        shape.agrees(shape.by_differences(), Factors::Exact);
     }
 }
 
@@ -226,7 +245,43 @@ fn backward_agrees_with_its_formula() {
         (200, [1, 600, 400], 100), // a layer that begins and ends within a part of the depth
     ] {
         let shape = Shape { rows, outputs, depth };
-        shape.agrees(shape.by_formula());
+        shape.agrees(shape.by_formula(Factors::Exact), Factors::Exact);
+        shape.agrees(shape.by_formula(Factors::Rounded), Factors::Rounded);
+    }
+}
+
+#[test]
+fn odd_shapes_train_in_bf16() {
+    for (rows, outputs, depth) in [(1, [1, 2, 3], 1), (2, [15, 16, 17], 33), (13, [31, 5, 2], 15), (17, [3, 33, 1], 17)]
+    {
+        let shape = Shape { rows, outputs, depth };
+        shape.agrees(shape.by_formula(Factors::Rounded), Factors::Rounded);
+    }
+}
+
+#[test]
+fn training_in_bf16_gives_one_answer_on_any_number_of_threads() {
+    let shape = Shape { rows: 150, outputs: [70, 33, 5], depth: 100 };
+    for isa in crate::simd::Isa::available() {
+        let run = |threads| {
+            let cpu = Cpu::with_isa(threads, isa).unwrap().computing(Arithmetic::Bf16, Memory::Fast);
+            shape.run(&cpu, Factors::Rounded)
+        };
+        let one = run(1);
+        assert!(run(2) == one && run(7) == one, "{isa:?}");
+    }
+}
+
+#[test]
+fn weights_rounded_for_a_step_give_the_bits_of_packed_ones() {
+    let (outputs, depth) = ([33, 17], 37);
+    for cpu in oracle::cpus() {
+        for rows in [1, 13, 50] {
+            let narrow = Narrow { rows, outputs, depth };
+            let packed = narrow.run(&cpu, Arithmetic::Bf16, Activation::GeluErf);
+            let cpu = cpu.computing(Arithmetic::Bf16, Memory::Fast);
+            assert_eq!(narrow.unpacked(&cpu, Factors::Rounded), packed, "{rows} rows");
+        }
     }
 }
 
@@ -234,9 +289,12 @@ fn backward_agrees_with_its_formula() {
 fn gradients_are_the_same_on_any_number_of_threads() {
     let shape = Shape { rows: 900, outputs: [250, 600, 40], depth: 130 };
     for isa in crate::simd::Isa::available() {
-        let alone = shape.run(&Cpu::with_isa(1, isa).unwrap());
+        let alone = shape.run(&Cpu::with_isa(1, isa).unwrap(), Factors::Exact);
         for threads in [2, 3, 7] {
-            assert!(shape.run(&Cpu::with_isa(threads, isa).unwrap()) == alone, "{isa:?}, {threads} threads");
+            assert!(
+                shape.run(&Cpu::with_isa(threads, isa).unwrap(), Factors::Exact) == alone,
+                "{isa:?}, {threads} threads"
+            );
         }
     }
 }
@@ -245,14 +303,14 @@ fn gradients_are_the_same_on_any_number_of_threads() {
 fn no_rows_leave_gradients_as_they_are() {
     let cpu = Cpu::new(2).unwrap();
     let shape = Shape { rows: 0, outputs: [3, 2, 1], depth: 4 };
-    let [dx, dw, db] = shape.run(&cpu);
+    let [dx, dw, db] = shape.run(&cpu, Factors::Exact);
     assert!(dx.is_empty() && dw.iter().chain(&db).all(|&value| value == 1.0));
     let mut dx = Tensor::from_host(&cpu, &[f32::NAN; 2], 1, 2).unwrap();
     let weight = Weight::F32(Tensor::zeros(&cpu, 0, 2).unwrap());
     backward_input(
         &cpu,
         &Tensor::zeros(&cpu, 1, 0).unwrap(),
-        &[Linear { weight: &weight, bias: None, packed: None }],
+        &[Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact }],
         &mut dx,
     )
     .unwrap();
@@ -264,11 +322,13 @@ fn gradients_whose_shapes_disagree_are_refused() {
     let cpu = Cpu::new(1).unwrap();
     let zeros = |r, c| Tensor::zeros(&cpu, r, c).unwrap();
     let (weight, narrow) = (Weight::F32(zeros(2, 3)), Weight::F32(zeros(2, 1)));
-    let layers = [Linear { weight: &weight, bias: None, packed: None }];
+    let layers = [Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact }];
     let mut dx = zeros(0, 0);
     assert!(backward_input(&cpu, &zeros(4, 3), &layers, &mut dx).is_err(), "dy of another width");
-    let unlike =
-        [Linear { weight: &weight, bias: None, packed: None }, Linear { weight: &narrow, bias: None, packed: None }];
+    let unlike = [
+        Linear { weight: &weight, bias: None, packed: None, factors: Factors::Exact },
+        Linear { weight: &narrow, bias: None, packed: None, factors: Factors::Exact },
+    ];
     assert!(backward_input(&cpu, &zeros(4, 4), &unlike, &mut dx).is_err(), "layers of other inputs");
 
     let refused = |x: (usize, usize), dy: (usize, usize), dw: (usize, usize), db: (usize, usize)| {
@@ -311,12 +371,29 @@ impl Narrow {
         let packed = pack(cpu, &weights.each_ref()).unwrap();
         let bias = tensor(&numbers(self.outputs[0], 10), 1, self.outputs[0]);
         let layers = [
-            Linear { weight: &weights[0], bias: Some(&bias), packed: Some(&packed[0]) },
-            Linear { weight: &weights[1], bias: None, packed: Some(&packed[1]) },
+            Linear { weight: &weights[0], bias: Some(&bias), packed: Some(&packed[0]), factors: Factors::Exact },
+            Linear { weight: &weights[1], bias: None, packed: Some(&packed[1]), factors: Factors::Exact },
         ];
         let width = self.outputs.iter().sum();
         let mut y = tensor(&vec![f32::NAN; self.rows * width], self.rows, width);
         forward(cpu, &tensor(&self.x(), self.rows, self.depth), &layers, activation, &mut y).unwrap();
+        y.to_host(cpu).unwrap()
+    }
+}
+
+impl Narrow {
+    /// The answer with GELU and weights as they are stored.
+    fn unpacked(&self, cpu: &Cpu, factors: Factors) -> Vec<f32> {
+        let Self { rows, outputs, depth } = *self;
+        let tensor = |v: &[f32], r, c| Tensor::from_host(cpu, v, r, c).unwrap();
+        let weights = outputs.map(|n| Weight::F32(tensor(&numbers(n * depth, 8 + n as u64), n, depth)));
+        let bias = tensor(&numbers(outputs[0], 10), 1, outputs[0]);
+        let layers = [
+            Linear { weight: &weights[0], bias: Some(&bias), packed: None, factors },
+            Linear { weight: &weights[1], bias: None, packed: None, factors },
+        ];
+        let mut y = Tensor::new(cpu, 0, 0).unwrap();
+        forward(cpu, &tensor(&self.x(), rows, depth), &layers, Activation::GeluErf, &mut y).unwrap();
         y.to_host(cpu).unwrap()
     }
 }
@@ -327,16 +404,7 @@ fn packed_f32_weights_give_the_bits_of_those_that_are_not() {
         for (rows, outputs, depth) in [(1, [1, 2], 1), (13, [33, 17], 37), (5, [32, 64], 800), (30, [70, 3], 1537)] {
             let narrow = Narrow { rows, outputs, depth };
             let packed = narrow.run(&cpu, Arithmetic::F32, Activation::GeluErf);
-            let tensor = |v: &[f32], r, c| Tensor::from_host(&cpu, v, r, c).unwrap();
-            let weights = outputs.map(|n| Weight::F32(tensor(&numbers(n * depth, 8 + n as u64), n, depth)));
-            let bias = tensor(&numbers(outputs[0], 10), 1, outputs[0]);
-            let layers = [
-                Linear { weight: &weights[0], bias: Some(&bias), packed: None },
-                Linear { weight: &weights[1], bias: None, packed: None },
-            ];
-            let mut y = Tensor::new(&cpu, 0, 0).unwrap();
-            forward(&cpu, &tensor(&narrow.x(), rows, depth), &layers, Activation::GeluErf, &mut y).unwrap();
-            assert_eq!(y.to_host(&cpu).unwrap(), packed, "{rows} x {outputs:?} x {depth}");
+            assert_eq!(narrow.unpacked(&cpu, Factors::Exact), packed, "{rows} x {outputs:?} x {depth}");
         }
     }
 }
@@ -410,7 +478,7 @@ fn sums_of_8_bits_are_exact() {
         let cpu = cpu.computing(Arithmetic::Int8, Memory::Fast);
         let weight = Weight::F32(Tensor::from_host(&cpu, &w, outputs, depth).unwrap());
         let packed = pack(&cpu, &[&weight]).unwrap();
-        let layer = Linear { weight: &weight, bias: None, packed: packed.first() };
+        let layer = Linear { weight: &weight, bias: None, packed: packed.first(), factors: Factors::Exact };
         let mut y = Tensor::new(&cpu, 0, 0).unwrap();
         forward(&cpu, &Tensor::from_host(&cpu, &x, rows, depth).unwrap(), &[layer], Activation::Identity, &mut y)
             .unwrap();
@@ -451,7 +519,8 @@ fn what_is_not_finite_stays_so_in_narrow_numbers() {
                     let run = |x: &[f32], w: &[f32]| {
                         let weight = Weight::F32(Tensor::from_host(&cpu, w, 2, 40).unwrap());
                         let packed = pack(&cpu, &[&weight]).unwrap();
-                        let layer = Linear { weight: &weight, bias: None, packed: packed.first() };
+                        let layer =
+                            Linear { weight: &weight, bias: None, packed: packed.first(), factors: Factors::Exact };
                         let mut y = Tensor::new(&cpu, 0, 0).unwrap();
                         let x = Tensor::from_host(&cpu, x, 3, 40).unwrap();
                         forward(&cpu, &x, &[layer], Activation::Identity, &mut y).unwrap();

@@ -6,11 +6,12 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::numbers::{Span, Steps, write_bf16};
+use super::numbers::{PairRows, Span, Steps, write_bf16};
 use super::tile::Heights;
 use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, CpuBuffer, Device};
 use crate::error::Result;
+use crate::ops::product::{Stored, Transposed};
 use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 
@@ -38,36 +39,61 @@ pub struct Band<'a> {
 }
 
 impl Bands {
-    /// `x` `[rows, depth]`, of which neither is 0, in the arithmetic of `cpu`.
-    pub fn new(cpu: &Cpu, x: &[f32], (rows, depth): (usize, usize)) -> Result<Self> {
-        let arithmetic = cpu.arithmetic();
+    /// A `[rows, depth]`, of which neither is 0, in the arithmetic of `cpu`.
+    pub fn of_rows(cpu: &Cpu, a: Stored<'_>, shape: (usize, usize)) -> Result<Self> {
+        let (arithmetic, depth) = (cpu.arithmetic(), shape.1);
         let groups = depth.div_ceil(arithmetic.numbers());
+        let room = if arithmetic == Arithmetic::F32 { 0 } else { groups };
+        Self::build(cpu, (shape.0, groups), |rows, target| {
+            let mut room = cpu.alloc::<f32>(room * rows.len())?;
+            let a = Stored { values: &a.values[rows.start * a.stride..], ..a };
+            cpu.isa().dispatch(FillRows {
+                arithmetic,
+                a,
+                shape: (rows.len(), depth),
+                groups,
+                room: room.as_mut_slice()?,
+                target,
+            });
+            Ok(())
+        })
+    }
+
+    /// A `[rows, depth]`, of which neither is 0 and whose transpose is stored, in bf16.
+    pub fn of_columns(cpu: &Cpu, a: Transposed<'_>, (rows, depth): (usize, usize)) -> Result<Self> {
+        Self::build(cpu, (rows, depth.div_ceil(2)), |rows, target| {
+            let Stored { values, stride } = a.0;
+            let values = &values[rows.start..];
+            // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
+            let groups = unsafe { std::slice::from_raw_parts_mut(target.as_mut_ptr().cast::<u32>(), target.len()) };
+            cpu.isa().dispatch(PairRows { values, stride, depth, groups, width: rows.len() });
+            Ok(())
+        })
+    }
+
+    /// Bands of nearly equal height, each of which `fill` writes: a tile of one or two rows would wait on the latency of
+    /// its few sums.
+    fn build(
+        cpu: &Cpu,
+        (rows, groups): (usize, usize),
+        fill: impl Fn(Range<usize>, &mut [f32]) -> Result<()> + Sync,
+    ) -> Result<Self> {
         let heights = cpu.dispatch_dot(Heights);
-        // Bands of nearly equal height: a tile of one or two rows would wait on the latency of its few sums.
         let count = if rows <= heights.alone { 1 } else { rows.div_ceil(heights.among) };
-        let high = rows.div_ceil(count);
         // What is turned by whole vectors reaches beyond the last row of its place.
-        let stride = ((groups + 2) * high + MAX_LANES).next_multiple_of(LINE);
+        let stride = ((groups + 2) * rows.div_ceil(count) + MAX_LANES).next_multiple_of(LINE);
         let mut buffer = cpu.alloc::<f32>(count * stride)?;
-        let bands = Self { buffer: cpu.alloc::<f32>(0)?, stride, rows, groups, count };
-        let target = SharedRows::new(buffer.as_mut_slice()?, stride);
-        let room = if arithmetic == Arithmetic::F32 { 0 } else { high * groups };
+        let bands = SharedRows::new(buffer.as_mut_slice()?, stride);
         let failure = Mutex::new(Ok(()));
         cpu.for_each(count, |band| {
-            let rows = bands.rows_of(band);
-            let x = &x[rows.start * depth..rows.end * depth];
             // SAFETY: every work item has its own band.
-            let target = unsafe { target.row(band, 0, stride) };
-            let filled = cpu.alloc::<f32>(room).and_then(|mut room| {
-                cpu.isa().dispatch(Fill { arithmetic, x, depth, groups, room: room.as_mut_slice()?, target });
-                Ok(())
-            });
-            if let Err(error) = filled {
+            let target = unsafe { bands.row(band, 0, stride) };
+            if let Err(error) = fill(part(rows, band, count), target) {
                 *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
             }
         })?;
         failure.into_inner().unwrap_or_else(PoisonError::into_inner)?;
-        Ok(Self { buffer, ..bands })
+        Ok(Self { buffer, stride, rows, groups, count })
     }
 
     /// Groups of a row.
@@ -80,14 +106,10 @@ impl Bands {
         self.count
     }
 
-    fn rows_of(&self, band: usize) -> Range<usize> {
-        band * self.rows / self.count..(band + 1) * self.rows / self.count
-    }
-
     /// One band.
     #[inline(always)]
     pub fn band(&self, band: usize) -> Band<'_> {
-        let rows = self.rows_of(band);
+        let rows = part(self.rows, band, self.count);
         let values = &self.buffer.as_slice()[band * self.stride..][..self.stride];
         let (groups, end) = values.split_at(self.groups * rows.len());
         let (scales, zeros) = end[..2 * rows.len()].split_at(rows.len());
@@ -97,33 +119,38 @@ impl Bands {
     }
 }
 
+/// Part `index` of `count` nearly equal ones of `rows`.
+fn part(rows: usize, index: usize, count: usize) -> Range<usize> {
+    index * rows / count..(index + 1) * rows / count
+}
+
 /// f32 in a cache line.
 const LINE: usize = 16;
 
 /// Writes one band.
-struct Fill<'a> {
+struct FillRows<'a> {
     arithmetic: Arithmetic,
-    /// `[rows, depth]`
-    x: &'a [f32],
-    depth: usize,
+    a: Stored<'a>,
+    /// Rows and depth.
+    shape: (usize, usize),
     groups: usize,
     /// For the rows made narrow.
     room: &'a mut [f32],
     target: &'a mut [f32],
 }
 
-impl Kernel for Fill<'_> {
+impl Kernel for FillRows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { arithmetic, x, depth, groups, room, target } = self;
-        let rows = x.len() / depth;
+        let Self { arithmetic, a, shape: (rows, depth), groups, room, target } = self;
         if arithmetic == Arithmetic::F32 {
-            return interleave(s, x, depth, rows, target);
+            return interleave(s, a, (rows, depth), target, rows);
         }
         let (mut scales, mut zeros) = ([1.0; MAX_LANES], [0.0; MAX_LANES]);
-        for (row, (x, numbers)) in x.chunks_exact(depth).zip(room.chunks_exact_mut(groups)).enumerate() {
+        for (row, numbers) in room.chunks_exact_mut(groups).enumerate() {
+            let x = &a.values[row * a.stride..][..depth];
             // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
             let numbers = unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u32>(), groups) };
             if arithmetic == Arithmetic::Bf16 {
@@ -136,35 +163,42 @@ impl Kernel for Fill<'_> {
             Steps { scale, zero, range: (0.0, 255.0) }.write(s, x, numbers);
             (scales[row], zeros[row]) = (scale + odd, zero);
         }
-        interleave(s, room, groups, rows, target);
+        interleave(s, Stored { values: room, stride: groups }, (rows, groups), target, rows);
         let end = &mut target[groups * rows..];
         end[..rows].copy_from_slice(&scales[..rows]);
         end[rows..2 * rows].copy_from_slice(&zeros[..rows]);
     }
 }
 
-/// `target[k · rows + row] = source[row · depth + k]`. `rows` is at most `S::LANES`; `target` has room for so many values more.
+/// `target[k · width + row] = source[row, k]`. Rows are at most a vector's; where `width` is less than that, `target` has room
+/// for a vector more.
 #[inline(always)]
-fn interleave<S: Simd>(s: S, source: &[f32], depth: usize, rows: usize, target: &mut [f32]) {
-    assert!(rows >= 1 && rows <= S::LANES && rows * depth <= source.len() && rows * depth + S::LANES <= target.len());
-    let (source, target) = (source.as_ptr(), target.as_mut_ptr());
+pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usize), target: &mut [f32], width: usize) {
+    assert!(rows >= 1 && rows <= S::LANES && rows <= width && depth >= 1);
+    assert!((rows - 1) * source.stride + depth <= source.values.len());
+    assert!((depth - 1) * width + S::LANES <= target.len());
+    let (stride, source, target) = (source.stride, source.values.as_ptr(), target.as_mut_ptr());
     let whole = depth - depth % S::LANES;
     let mut turned = [0.0; MAX_LANES * MAX_LANES];
     for k in (0..whole).step_by(S::LANES) {
-        // SAFETY: places k..k + LANES of rows below `rows` are within the source, and LANES² values are within `turned`. The
-        // place k + j of the target begins at most LANES values before the end of what the assertion above grants. It is
-        // written before those after it, which lie where its last lanes went.
+        // SAFETY: places k..k + LANES of rows below `rows` are within the source, LANES² values are within `turned`, and
+        // LANES values from any place of the target on are within it, by the assertions above. A place is written before
+        // those after it, which lie where its last lanes went.
         unsafe {
-            s.transpose_ptr(|row| s.load_ptr(source.add(row.min(rows - 1) * depth + k)), turned.as_mut_ptr(), S::LANES);
+            s.transpose_ptr(
+                |row| s.load_ptr(source.add(row.min(rows - 1) * stride + k)),
+                turned.as_mut_ptr(),
+                S::LANES,
+            );
             for j in 0..S::LANES {
-                s.store_ptr(target.add((k + j) * rows), s.load_ptr(turned.as_ptr().add(j * S::LANES)));
+                s.store_ptr(target.add((k + j) * width), s.load_ptr(turned.as_ptr().add(j * S::LANES)));
             }
         }
     }
     for k in whole..depth {
         for row in 0..rows {
-            // SAFETY: within both by the assertion above.
-            unsafe { target.add(k * rows + row).write(*source.add(row * depth + k)) };
+            // SAFETY: within both by the assertions above.
+            unsafe { target.add(k * width + row).write(*source.add(row * stride + k)) };
         }
     }
 }

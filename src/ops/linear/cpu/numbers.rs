@@ -1,7 +1,8 @@
 //! f32 numbers made narrow: to the nearest bf16, ties to even; to integers of 8 bits, `x ≈ scale · (q − zero)`.
 
 use crate::dtype::bf16;
-use crate::simd::Simd;
+use crate::ops::gemm::Source;
+use crate::simd::{Kernel, MAX_LANES, Simd};
 
 /// The interval from the least to the largest of some numbers, widened to hold 0.
 pub struct Span {
@@ -90,5 +91,73 @@ pub fn write_bf16<S: Simd>(s: S, x: &[f32], groups: &mut [u32]) {
     for k in x.len()..2 * groups.len() {
         // SAFETY: within the groups.
         unsafe { numbers.add(k).write(bf16::ZERO) };
+    }
+}
+
+/// Neighbouring rows of a matrix as pairs of bf16: `groups[k · width + column]` = (`values[2k, column]`,
+/// `values[2k + 1, column]`), with zeros below the last row. What comes from beyond the last column is of any value.
+pub struct PairRows<'a, E> {
+    /// `[depth, width]` or fewer columns.
+    pub values: &'a [E],
+    /// Elements between rows.
+    pub stride: usize,
+    /// Rows.
+    pub depth: usize,
+    /// `[⌈depth / 2⌉, width]`, and room for a vector where `width` is no whole number of them.
+    pub groups: &'a mut [u32],
+    /// Of `groups`.
+    pub width: usize,
+}
+
+impl<E: Source> Kernel for PairRows<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { values, stride, depth, groups, width } = self;
+        let (pairs, wide) = (depth.div_ceil(2), width.next_multiple_of(S::LANES));
+        assert!(pairs >= 1 && (pairs - 1) * width + wide <= groups.len());
+        let below = |row: usize| if row < depth { row * stride } else { values.len() };
+        for k in 0..pairs {
+            let (low, high) = (below(2 * k), below(2 * k + 1));
+            for column in (0..wide).step_by(S::LANES) {
+                let (low, high) = (vector(s, values, low + column), vector(s, values, high + column));
+                // SAFETY: within the groups by the assertion above. A pair of rows is written before those after it, which
+                // lie where its last lanes went.
+                unsafe { write_pairs(s, low, high, groups.as_mut_ptr().add(k * width + column)) };
+            }
+        }
+    }
+}
+
+/// The vector at `first`, with zeros beyond the last of `values`.
+#[inline(always)]
+fn vector<S: Simd, E: Source>(s: S, values: &[E], first: usize) -> S::V {
+    if first + S::LANES <= values.len() {
+        // SAFETY: the line above.
+        return unsafe { E::load(s, values.as_ptr().add(first)) };
+    }
+    let mut lanes = [0.0; MAX_LANES];
+    for (lane, value) in lanes.iter_mut().zip(values.get(first..).unwrap_or(&[])) {
+        *lane = value.to_f32();
+    }
+    s.load(&lanes)
+}
+
+/// Writes a group a lane: `low` as its first bf16, `high` as its second.
+///
+/// # Safety
+/// `target` is valid for writes of `S::LANES` groups.
+#[inline(always)]
+unsafe fn write_pairs<S: Simd>(s: S, low: S::V, high: S::V, target: *mut u32) {
+    let (mut first, mut second) = ([bf16::ZERO; MAX_LANES], [bf16::ZERO; MAX_LANES]);
+    // SAFETY: both arrays have a vector's numbers, and the caller vouches for the target.
+    unsafe {
+        s.store_bf16_ptr(first.as_mut_ptr(), low);
+        s.store_bf16_ptr(second.as_mut_ptr(), high);
+        for lane in 0..S::LANES {
+            let group = u32::from(first[lane].to_bits()) | u32::from(second[lane].to_bits()) << 16;
+            target.add(lane).write(group);
+        }
     }
 }

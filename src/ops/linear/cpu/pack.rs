@@ -3,33 +3,26 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::numbers::{Span, Steps, write_bf16};
+use super::bands::interleave;
+use super::numbers::{PairRows, Span, Steps, write_bf16};
 use crate::device::cpu::{Arithmetic, Groups, Packed};
-use crate::device::{Cpu, Tensor};
+use crate::device::{Cpu, Device, Tensor};
 use crate::error::Result;
 use crate::ops::gemm::{self, Source};
 use crate::ops::linear::Weight;
+use crate::ops::product::Stored;
 use crate::simd::dot::{Dot, DotKernel};
 use crate::simd::{Kernel, Simd};
 
-/// Rearranges `weights` for products in the arithmetic of `cpu`.
+/// Rearranges `weights` for many products in the arithmetic of `cpu`.
 pub fn pack(cpu: &Cpu, weights: &[&Weight<Cpu>]) -> Result<Vec<Packed>> {
-    let arithmetic = cpu.arithmetic();
     let width = cpu.dispatch_dot(Width);
-    let columns = |weight: &Weight<Cpu>| weight.shape().0.next_multiple_of(width);
-    let count = |weight: &Weight<Cpu>| columns(weight) * weight.shape().1.div_ceil(arithmetic.numbers());
-    let mut groups = Groups::new(weights.iter().map(|weight| count(weight)).sum())?;
-    let (mut rest, mut numbers) = (groups.as_mut_slice(), Vec::with_capacity(weights.len()));
+    let length = |weight: &Weight<Cpu>| length(weight.shape(), cpu.arithmetic(), width);
+    let mut groups = Groups::lasting(weights.iter().map(|weight| length(weight)).sum())?;
+    let (mut rest, mut filled) = (groups.as_mut_slice()?, Vec::with_capacity(weights.len()));
     for weight in weights {
-        let (scales, sums) = (vec![0.0; columns(weight)], vec![0; columns(weight)]);
-        let (groups, others) = rest.split_at_mut(count(weight));
-        let mut panels = Panels { width, groups, scales, sums };
-        match weight {
-            Weight::F32(tensor) => panels.fill(cpu, tensor)?,
-            Weight::F16(tensor) => panels.fill(cpu, tensor)?,
-            Weight::Bf16(tensor) => panels.fill(cpu, tensor)?,
-        }
-        numbers.push((panels.scales, panels.sums));
+        let (groups, others) = rest.split_at_mut(length(weight));
+        filled.push(fill_weight(cpu, width, weight, groups)?);
         rest = others;
     }
     // All of them at the end: reading one brings back pages of its neighbours in the file, up to 2 MiB where the system
@@ -42,21 +35,51 @@ pub fn pack(cpu: &Cpu, weights: &[&Weight<Cpu>]) -> Result<Vec<Packed>> {
         }
     }
     let (groups, mut first) = (Arc::new(groups), 0);
-    let packed = weights.iter().zip(numbers).map(|(weight, (scales, sums))| {
-        let groups = Arc::clone(&groups);
-        let packed = Packed { arithmetic, shape: weight.shape(), width, groups, first, scales, sums };
-        first += count(weight);
+    let packed = weights.iter().zip(filled).map(|(weight, filled)| {
+        let packed = filled.packed(cpu, weight.shape(), width, Arc::clone(&groups), first);
+        first += length(weight);
         packed
     });
     Ok(packed.collect())
 }
 
-/// The parts of [`Packed`] that are computed.
-struct Panels<'a> {
-    width: usize,
-    groups: &'a mut [u32],
+/// The right factor Wᵀ `[K, N]` of one product, in the arithmetic of `cpu`.
+pub fn of_weight(cpu: &Cpu, weight: &Weight<Cpu>) -> Result<Packed> {
+    let width = cpu.dispatch_dot(Width);
+    let mut groups = Groups::passing(cpu, length(weight.shape(), cpu.arithmetic(), width))?;
+    let filled = fill_weight(cpu, width, weight, groups.as_mut_slice()?)?;
+    Ok(filled.packed(cpu, weight.shape(), width, Arc::new(groups), 0))
+}
+
+/// The right factor B `[depth, columns]` of one product, in bf16.
+pub fn of_columns<E: Source>(cpu: &Cpu, b: Stored<'_, E>, (depth, columns): (usize, usize)) -> Result<Packed> {
+    let (shape, width) = ((columns, depth), cpu.dispatch_dot(Width));
+    let mut groups = Groups::passing(cpu, length(shape, Arithmetic::Bf16, width))?;
+    let filled = fill(cpu, shape, width, groups.as_mut_slice()?, |first, _, panel| {
+        let values = &b.values[first..];
+        let groups = &mut *panel.groups;
+        cpu.isa().dispatch(PairRows { values, stride: b.stride, depth, groups, width });
+        Ok(())
+    })?;
+    Ok(filled.packed(cpu, shape, width, Arc::new(groups), 0))
+}
+
+/// Groups of the panels of a weight `[N, K]`.
+fn length((outputs, depth): (usize, usize), arithmetic: Arithmetic, width: usize) -> usize {
+    outputs.next_multiple_of(width) * depth.div_ceil(arithmetic.numbers())
+}
+
+/// Of every column of all panels: scale, and sum of its integers.
+struct Filled {
     scales: Vec<f32>,
     sums: Vec<i32>,
+}
+
+impl Filled {
+    fn packed(self, cpu: &Cpu, shape: (usize, usize), width: usize, groups: Arc<Groups>, first: usize) -> Packed {
+        let Self { scales, sums } = self;
+        Packed { arithmetic: cpu.arithmetic(), shape, width, groups, first, scales, sums }
+    }
 }
 
 /// The part of [`Packed`] that has one panel's outputs.
@@ -66,23 +89,55 @@ struct Panel<'a> {
     sums: &'a mut [i32],
 }
 
-impl Panels<'_> {
-    fn fill<E: Source>(&mut self, cpu: &Cpu, weight: &Tensor<Cpu, E>) -> Result<()> {
-        let (width, (outputs, depth), arithmetic) = (self.width, weight.shape(), cpu.arithmetic());
-        let values = &weight.buffer().as_slice()[..outputs * depth];
-        let parts = self.groups.chunks_exact_mut(depth.div_ceil(arithmetic.numbers()) * width);
-        let numbers = self.scales.chunks_exact_mut(width).zip(self.sums.chunks_exact_mut(width));
-        let parts = parts.zip(numbers).map(|(groups, (scales, sums))| Mutex::new(Panel { groups, scales, sums }));
-        let parts: Vec<_> = parts.collect();
-        cpu.for_each(parts.len(), |index| {
-            let rows = &values[index * width * depth..outputs.min((index + 1) * width) * depth];
-            let panel = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
-            match arithmetic {
-                Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
-                _ => cpu.dispatch_dot(PackNarrow { arithmetic, rows, depth, panel }),
-            }
-        })
+fn fill_weight(cpu: &Cpu, width: usize, weight: &Weight<Cpu>, groups: &mut [u32]) -> Result<Filled> {
+    match weight {
+        Weight::F32(tensor) => fill_rows(cpu, width, tensor, groups),
+        Weight::F16(tensor) => fill_rows(cpu, width, tensor, groups),
+        Weight::Bf16(tensor) => fill_rows(cpu, width, tensor, groups),
     }
+}
+
+fn fill_rows<E: Source>(cpu: &Cpu, width: usize, weight: &Tensor<Cpu, E>, groups: &mut [u32]) -> Result<Filled> {
+    let ((outputs, depth), arithmetic) = (weight.shape(), cpu.arithmetic());
+    let values = &weight.buffer().as_slice()[..outputs * depth];
+    // A panel's outputs in f32, and made narrow.
+    let room = if arithmetic == Arithmetic::F32 { 0 } else { depth + width * depth.div_ceil(arithmetic.numbers()) };
+    fill(cpu, weight.shape(), width, groups, |first, count, panel| {
+        let rows = &values[first * depth..][..count * depth];
+        let mut room = cpu.alloc::<f32>(room)?;
+        let room = room.as_mut_slice()?;
+        match arithmetic {
+            Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
+            _ => cpu.isa().dispatch(PackNarrow { arithmetic, rows, depth, width, room, panel }),
+        }
+        Ok(())
+    })
+}
+
+/// Has `fill` write each panel: first output, number of outputs, and where to.
+fn fill(
+    cpu: &Cpu,
+    (outputs, depth): (usize, usize),
+    width: usize,
+    groups: &mut [u32],
+    fill: impl Fn(usize, usize, &mut Panel<'_>) -> Result<()> + Sync,
+) -> Result<Filled> {
+    let columns = outputs.next_multiple_of(width);
+    let mut filled = Filled { scales: vec![0.0; columns], sums: vec![0; columns] };
+    let parts = groups.chunks_exact_mut(depth.div_ceil(cpu.arithmetic().numbers()) * width);
+    let numbers = filled.scales.chunks_exact_mut(width).zip(filled.sums.chunks_exact_mut(width));
+    let parts: Vec<_> = parts
+        .zip(numbers)
+        .map(|(groups, (scales, sums))| Mutex::new((Panel { groups, scales, sums }, Ok(()))))
+        .collect();
+    cpu.for_each(parts.len(), |index| {
+        let (panel, result) = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
+        *result = fill(index * width, width.min(outputs - index * width), panel);
+    })?;
+    for part in parts {
+        part.into_inner().unwrap_or_else(PoisonError::into_inner).1?;
+    }
+    Ok(filled)
 }
 
 /// Columns of a panel.
@@ -127,33 +182,46 @@ struct PackNarrow<'a, 'b, E> {
     /// `[outputs of the panel, depth]`
     rows: &'a [E],
     depth: usize,
+    width: usize,
+    /// An output in f32, then all outputs made narrow.
+    room: &'a mut [f32],
     panel: &'a mut Panel<'b>,
 }
 
-impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
+impl<E: Source> Kernel for PackNarrow<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run<D: Dot>(self, d: D) {
-        let (s, width, panel) = (d.simd(), width::<D>(), self.panel);
-        let (mut wide, mut narrow) = (vec![0.0; self.depth], vec![0u32; panel.groups.len() / width]);
-        for (output, row) in self.rows.chunks_exact(self.depth).enumerate() {
+    fn run<S: Simd>(self, s: S) {
+        let (width, depth, panel) = (self.width, self.depth, self.panel);
+        let (wide, narrow) = self.room.split_at_mut(depth);
+        let groups = narrow.len() / width;
+        // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
+        let numbers = unsafe { std::slice::from_raw_parts_mut(narrow.as_mut_ptr().cast::<u32>(), narrow.len()) };
+        let count = self.rows.len() / depth;
+        numbers[count * groups..].fill(0);
+        for (output, row) in self.rows.chunks_exact(depth).enumerate() {
+            let numbers = &mut numbers[output * groups..][..groups];
             for (wide, value) in wide.iter_mut().zip(row) {
                 *wide = value.to_f32();
             }
             if self.arithmetic == Arithmetic::Int8 {
-                let Span { low, high, odd } = Span::of(s, &wide);
+                let Span { low, high, odd } = Span::of(s, wide);
                 let scale = high.max(-low) / 127.0;
-                Steps { scale, zero: 0.0, range: (-127.0, 127.0) }.write(s, &wide, &mut narrow);
-                let bytes = narrow.iter().flat_map(|group| group.to_ne_bytes());
+                Steps { scale, zero: 0.0, range: (-127.0, 127.0) }.write(s, wide, numbers);
+                let bytes = numbers.iter().flat_map(|group| group.to_ne_bytes());
                 panel.scales[output] = scale + odd;
                 panel.sums[output] = bytes.map(|byte| i32::from(byte.cast_signed())).sum();
             } else {
-                write_bf16(s, &wide, &mut narrow);
+                write_bf16(s, wide, numbers);
             }
-            for (k, &group) in narrow.iter().enumerate() {
-                panel.groups[k * width + output] = group;
-            }
+        }
+        // SAFETY: as above.
+        let target =
+            unsafe { std::slice::from_raw_parts_mut(panel.groups.as_mut_ptr().cast::<f32>(), panel.groups.len()) };
+        for first in (0..width).step_by(S::LANES) {
+            let rows = Stored { values: &narrow[first * groups..], stride: groups };
+            interleave(s, rows, (S::LANES.min(width - first), groups), &mut target[first..], width);
         }
     }
 }

@@ -17,13 +17,13 @@ use crate::ops::shared::SharedRows;
 use crate::simd::MAX_LANES;
 use crate::simd::dot::{Dot, DotKernel};
 
-/// One of several layers that read the same rows.
+/// A right factor, one of several that multiply the same left one.
 pub struct Part<'a> {
-    /// The weights.
+    /// Its transpose, `[N, K]`.
     pub packed: &'a Packed,
-    /// What is added, an output each.
-    pub bias: Option<&'a [f32]>,
-    /// Where its outputs lie in a row of y.
+    /// What the product is added to. A bias has N values.
+    pub start: Start<'a>,
+    /// Where the N outputs begin in a row of y.
     pub column: usize,
 }
 
@@ -33,35 +33,27 @@ pub fn takes(cpu: &Cpu, rows: usize) -> bool {
     cpu.arithmetic() != Arithmetic::F32 || rows <= cpu.dispatch_dot(Heights).alone
 }
 
-/// y = f(x Wᵀ + b) of each of `parts`, which are packed in the arithmetic of `cpu` and have a depth of `depth`.
+/// y = f(start + A · B) for each of `parts`, which are packed in the arithmetic of `cpu` and as deep as A, `left`. f is
+/// applied to whole rows of a panel.
 ///
 /// # Safety
-/// The columns of `parts` do not overlap, and nothing else reaches y meanwhile.
+/// The columns of `parts` do not overlap, y has them and A's rows, and nothing else reaches y meanwhile.
 pub unsafe fn run(
     cpu: &Cpu,
-    x: &[f32],
-    shape: (usize, usize),
+    left: &Bands,
     parts: &[Part<'_>],
     activation: Activation,
     y: &SharedRows<'_>,
 ) -> Result<()> {
-    let left = Bands::new(cpu, x, shape)?;
     let panels: Vec<(usize, usize)> = parts
         .iter()
         .enumerate()
         .flat_map(|(part, p)| (0..p.packed.shape.0.div_ceil(p.packed.width)).map(move |panel| (part, panel)))
         .collect();
-    let items = items(&left, panels.len(), cpu.threads());
+    let items = items(left, panels.len(), cpu.threads());
     cpu.for_each(items.len(), |item| {
-        let block = Block {
-            arithmetic: cpu.arithmetic(),
-            left: &left,
-            parts,
-            panels: &panels,
-            item: &items[item],
-            activation,
-            y,
-        };
+        let block =
+            Block { arithmetic: cpu.arithmetic(), left, parts, panels: &panels, item: &items[item], activation, y };
         cpu.dispatch_dot(block);
     })
 }
@@ -118,18 +110,18 @@ impl DotKernel for Block<'_> {
         let pass = if self.arithmetic == Arithmetic::F32 { DEPTH } else { groups };
         let Item { bands, panels } = self.item;
         for &(part, panel) in &self.panels[panels.clone()] {
-            let Part { packed, bias, column } = &self.parts[part];
+            let Part { packed, start, column } = &self.parts[part];
             assert!(packed.width == width && packed.depth() == groups);
             let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
             let columns = panel * width..(panel + 1) * width;
             let column = column + outputs.start;
             let mut padded = [0.0; MAX_WIDTH];
-            let start = match bias {
-                None => Start::Zero,
-                Some(bias) => {
+            let start = match *start {
+                Start::Bias(bias) => {
                     padded[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
                     Start::Bias(&padded[..width])
                 }
+                start => start,
             };
             // C has no room for the columns that a last panel is filled up with.
             let whole = outputs.len() == width;
@@ -143,6 +135,12 @@ impl DotKernel for Block<'_> {
                     (aside.as_mut_ptr(), width)
                 };
                 assert!(rows.end <= self.y.rows() && (whole || rows.len() * width <= aside.len()));
+                if !whole && matches!(start, Start::Held) {
+                    for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
+                        // SAFETY: every work item has its own rows and columns of y.
+                        aside[..outputs.len()].copy_from_slice(unsafe { self.y.row(row, column, outputs.len()) });
+                    }
+                }
                 for from in (0..groups).step_by(pass) {
                     let mut band = self.left.band(index);
                     let part = from..groups.min(from + pass);
