@@ -129,9 +129,10 @@ pub unsafe fn multiply<S: Simd>(
     assert!(!matches!(start, Start::Bias(bias) if bias.len() < width::<S>()));
     // Tiles of nearly equal height: a last tile of one or two rows would wait on the latency of its few sums.
     let tiles = rows.count.div_ceil(S::TILE_ROWS);
-    let lines = ahead.lines.div_ceil((tiles * (depth / CHUNK)).max(1));
+    let lines = ahead.lines.div_ceil(tiles.max(1));
     let mut first = 0;
     for index in 0..tiles {
+        ahead.fetch(s, lines);
         let count = (rows.count - first).div_ceil(tiles - index);
         // SAFETY: `first + count` never passes `rows.count`, so the caller's promise covers the tile.
         unsafe {
@@ -139,9 +140,9 @@ pub unsafe fn multiply<S: Simd>(
             let c = rows.c.add(first * rows.c_stride);
             let tile = Tile { a, a_stride: rows.a_stride, c, c_stride: rows.c_stride, depth, panel };
             match S::TILE_VECTORS {
-                1 => tile.of_height::<S, 1>(s, count, start, &mut ahead, lines),
-                2 => tile.of_height::<S, 2>(s, count, start, &mut ahead, lines),
-                _ => tile.of_height::<S, 4>(s, count, start, &mut ahead, lines),
+                1 => tile.of_height::<S, 1>(s, count, start),
+                2 => tile.of_height::<S, 2>(s, count, start),
+                _ => tile.of_height::<S, 4>(s, count, start),
             }
         }
         if activation != Activation::Identity {
@@ -168,19 +169,12 @@ impl Tile {
     /// # Safety
     /// As for [`multiply`], with `count` rows.
     #[inline(always)]
-    unsafe fn of_height<S: Simd, const VECTORS: usize>(
-        &self,
-        s: S,
-        count: usize,
-        start: Start<'_>,
-        ahead: &mut Ahead,
-        lines: usize,
-    ) {
+    unsafe fn of_height<S: Simd, const VECTORS: usize>(&self, s: S, count: usize, start: Start<'_>) {
         macro_rules! heights {
             ($($rows:literal)*) => {
                 match count {
                     // SAFETY: the caller's promise for `count` rows. The guard removes tiles too high for the registers.
-                    $($rows if $rows <= S::TILE_ROWS => unsafe { self.run::<S, VECTORS, $rows>(s, start, ahead, lines) },)*
+                    $($rows if $rows <= S::TILE_ROWS => unsafe { self.run::<S, VECTORS, $rows>(s, start) },)*
                     _ => debug_assert!(false, "tile of {count} rows"),
                 }
             };
@@ -191,13 +185,8 @@ impl Tile {
     /// # Safety
     /// As for [`multiply`], with `ROWS` rows.
     #[inline(always)]
-    unsafe fn run<S: Simd, const VECTORS: usize, const ROWS: usize>(
-        &self,
-        s: S,
-        start: Start<'_>,
-        ahead: &mut Ahead,
-        lines: usize,
-    ) {
+    #[allow(clippy::needless_range_loop)] // of registers, which iterators would put into memory
+    unsafe fn run<S: Simd, const VECTORS: usize, const ROWS: usize>(&self, s: S, start: Start<'_>) {
         let mut sums = [[s.zero(); VECTORS]; ROWS];
         // SAFETY: rows below ROWS and columns below `width` of C, and `depth` steps of A and the panel: the caller's
         // promise. `multiply` checked the length of a bias.
@@ -215,31 +204,37 @@ impl Tile {
                 *row = black_box(self.a.add(r * self.a_stride));
             }
             let mut k = 0;
-            while k + CHUNK <= self.depth {
-                ahead.fetch(s, lines);
-                let end = k + CHUNK;
-                while k < end {
-                    for step in k..k + UNROLL {
-                        self.step::<S, VECTORS, ROWS>(s, step, &rows, &mut sums);
-                    }
-                    k += UNROLL;
-                }
+            while k + UNROLL <= self.depth {
+                // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
+                self.step::<S, VECTORS, ROWS>(s, k, &rows, &mut sums);
+                self.step::<S, VECTORS, ROWS>(s, k + 1, &rows, &mut sums);
+                self.step::<S, VECTORS, ROWS>(s, k + 2, &rows, &mut sums);
+                self.step::<S, VECTORS, ROWS>(s, k + 3, &rows, &mut sums);
+                k += UNROLL;
             }
             for step in k..self.depth {
                 self.step::<S, VECTORS, ROWS>(s, step, &rows, &mut sums);
             }
-            // At the end: waiting here for what C holds would stall every tile.
             let mut bias = [s.zero(); VECTORS];
             if let Start::Bias(values) = start {
                 for (v, bias) in bias.iter_mut().enumerate() {
                     *bias = s.load_ptr(values.as_ptr().add(v * S::LANES));
                 }
             }
-            let held = matches!(start, Start::Held);
-            for (r, row) in sums.iter().enumerate() {
-                for (v, &sum) in row.iter().enumerate() {
-                    let c = self.c.add(r * self.c_stride + v * S::LANES);
-                    s.store_ptr(c, s.add(if held { s.load_ptr(c) } else { bias[v] }, sum));
+            // At the end: waiting here for what C holds would stall every tile. Two loops without a choice: in one with it
+            // the sums would have to be in memory.
+            if matches!(start, Start::Held) {
+                for v in 0..VECTORS {
+                    for r in 0..ROWS {
+                        let c = self.c.add(r * self.c_stride + v * S::LANES);
+                        s.store_ptr(c, s.add(s.load_ptr(c), sums[r][v]));
+                    }
+                }
+            } else {
+                for v in 0..VECTORS {
+                    for r in 0..ROWS {
+                        s.store_ptr(self.c.add(r * self.c_stride + v * S::LANES), s.add(bias[v], sums[r][v]));
+                    }
                 }
             }
         }
@@ -248,8 +243,6 @@ impl Tile {
 
 /// Steps of depth between two tests for the end.
 const UNROLL: usize = 4;
-/// Steps of depth between two requests for memory ahead.
-const CHUNK: usize = 32;
 
 impl Tile {
     /// Adds A[r, k] · panel[k, v] to every sum.
