@@ -401,7 +401,14 @@ impl Narrow {
 #[test]
 fn packed_f32_weights_give_the_bits_of_those_that_are_not() {
     for cpu in oracle::cpus() {
-        for (rows, outputs, depth) in [(1, [1, 2], 1), (13, [33, 17], 37), (5, [32, 64], 800), (30, [70, 3], 1537)] {
+        for (rows, outputs, depth) in [
+            (1, [1, 2], 1),
+            (13, [33, 17], 37),
+            (5, [32, 64], 800),
+            (30, [70, 3], 1537),
+            (47, [33, 1], 1600),
+            (90, [40, 3], 800),
+        ] {
             let narrow = Narrow { rows, outputs, depth };
             let packed = narrow.run(&cpu, Arithmetic::F32, Activation::GeluErf);
             assert_eq!(narrow.unpacked(&cpu, Factors::Exact), packed, "{rows} x {outputs:?} x {depth}");

@@ -30,7 +30,7 @@ pub struct Part<'a> {
 /// Whether products of `rows` rows with packed weights are made here. In f32 few rows are, as wait for the weights: others
 /// are as fast in place, without a copy.
 pub fn takes(cpu: &Cpu, rows: usize) -> bool {
-    cpu.arithmetic() != Arithmetic::F32 || rows <= cpu.dispatch_dot(Heights).alone
+    cpu.arithmetic() != Arithmetic::F32 || rows <= BANDS * cpu.dispatch_dot(Heights).among
 }
 
 /// y = f(start + A · B) for each of `parts`, which are packed in the arithmetic of `cpu` and as deep as A, `left`. f is
