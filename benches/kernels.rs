@@ -2,6 +2,7 @@
 //! multiplications with an addition each, or, where there are few of those, values.
 
 #![allow(clippy::unwrap_used)] // a benchmark may panic
+#![allow(missing_docs)] // of what a macro makes
 
 use std::hint::black_box;
 
