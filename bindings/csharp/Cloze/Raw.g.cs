@@ -121,8 +121,9 @@ namespace Cloze
         // 5  Models
 
         // What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's
-        // weights and the rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on
-        // the CPU. Parameters that train, gradients and moments are f32 everywhere.
+        // weights and the rows that they are multiplied with are rounded to; in training, with bf16 all of the
+        // encoder's, with int8 those of frozen layers. Sums are f32, and so is everything else on the CPU. Parameters
+        // that train, gradients and moments are f32 everywhere.
         /// <summary>bf16 on a CUDA device, f32 on the CPU</summary>
         internal const uint CLOZE_PRECISION_AUTO = 0;
         internal const uint CLOZE_PRECISION_F32 = 1;

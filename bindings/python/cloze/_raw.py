@@ -78,8 +78,9 @@ cloze_progress = CFUNCTYPE(c_int, c_void_p, c_uint64, c_uint64)
 cloze_model = c_void_p
 
 # What a model computes in: on a CUDA device, what hidden states are kept in; on the CPU, what the encoder's weights and
-# the rows that they are multiplied with are rounded to. Sums are f32, and so is everything else on the CPU. Parameters
-# that train, gradients and moments are f32 everywhere.
+# the rows that they are multiplied with are rounded to; in training, with bf16 all of the encoder's, with int8 those of
+# frozen layers. Sums are f32, and so is everything else on the CPU. Parameters that train, gradients and moments are
+# f32 everywhere.
 CLOZE_PRECISION_AUTO = 0  # bf16 on a CUDA device, f32 on the CPU
 CLOZE_PRECISION_F32 = 1
 CLOZE_PRECISION_BF16 = 2
