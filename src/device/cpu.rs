@@ -5,7 +5,7 @@ mod packed;
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memory::{Block, Spare};
 pub use packed::{Arithmetic, Groups, Memory, Packed};
@@ -94,6 +94,17 @@ impl Cpu {
     /// Calls `task` for every index below `items` on the worker threads; see [`Pool::for_each`].
     pub fn for_each(&self, items: usize, task: impl Fn(usize) + Sync) -> Result<()> {
         self.pool.for_each(items, self.cancel.as_ref(), task)
+    }
+
+    /// [`Cpu::for_each`] of a task that may fail: an error of one of the items, if any has one.
+    pub fn try_for_each(&self, items: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+        let failure = Mutex::new(Ok(()));
+        self.for_each(items, |item| {
+            if let Err(error) = task(item) {
+                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+            }
+        })?;
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An error once the call has been cancelled.

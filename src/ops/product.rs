@@ -6,7 +6,6 @@
 //! axis. Depth is cut at multiples of [`DEPTH`], so the order of every sum depends on the depth alone.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use super::activation::Activation;
 use super::gemm::{self, Ahead, DEPTH, MAX_WIDTH, Rows, Source, Start};
@@ -198,20 +197,14 @@ pub unsafe fn run<L: Left, R: Right>(cpu: &Cpu, products: &[Product<'_, L, R>]) 
         }
     }
     let items = items(products, cpu.isa().dispatch(gemm::Width), cpu.threads());
-    let multiply = |item: &Item| -> Result<()> {
+    cpu.try_for_each(items.len(), |item| {
+        let item = &items[item];
         let product = &products[item.product];
         let (rows, depth) = (item.rows.len(), DEPTH.min(product.depth));
         let mut scratch = cpu.alloc((depth + rows) * MAX_WIDTH + L::room(rows, depth))?;
         cpu.isa().dispatch(Block { product, item, scratch: scratch.as_mut_slice()? });
         Ok(())
-    };
-    let failure = Mutex::new(Ok(()));
-    cpu.for_each(items.len(), |item| {
-        if let Err(error) = multiply(&items[item]) {
-            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-        }
-    })?;
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner)
+    })
 }
 
 /// Rows of A in one work item at most: with [`DEPTH`] columns they about fill a second-level cache, and packing a panel

@@ -379,9 +379,7 @@ impl Narrow {
         forward(cpu, &tensor(&self.x(), self.rows, self.depth), &layers, activation, &mut y).unwrap();
         y.to_host(cpu).unwrap()
     }
-}
 
-impl Narrow {
     /// The answer with GELU and weights as they are stored.
     fn unpacked(&self, cpu: &Cpu, factors: Factors) -> Vec<f32> {
         let Self { rows, outputs, depth } = *self;

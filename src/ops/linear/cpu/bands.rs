@@ -4,7 +4,6 @@
 //! In 8 bits a row's integers go from 0 to 255 and stand for what it spans, widened to hold 0, which is exact.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use super::numbers::{PairRows, Span, Steps, write_bf16};
 use super::tile::Heights;
@@ -84,15 +83,11 @@ impl Bands {
         let stride = ((groups + 2) * rows.div_ceil(count) + MAX_LANES).next_multiple_of(LINE);
         let mut buffer = cpu.alloc::<f32>(count * stride)?;
         let bands = SharedRows::new(buffer.as_mut_slice()?, stride);
-        let failure = Mutex::new(Ok(()));
-        cpu.for_each(count, |band| {
+        cpu.try_for_each(count, |band| {
             // SAFETY: every work item has its own band.
             let target = unsafe { bands.row(band, 0, stride) };
-            if let Err(error) = fill(part(rows, band, count), target) {
-                *failure.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
-            }
+            fill(part(rows, band, count), target)
         })?;
-        failure.into_inner().unwrap_or_else(PoisonError::into_inner)?;
         Ok(Self { buffer, stride, rows, groups, count })
     }
 

@@ -126,17 +126,13 @@ fn fill(
     let mut filled = Filled { scales: vec![0.0; columns], sums: vec![0; columns] };
     let parts = groups.chunks_exact_mut(depth.div_ceil(cpu.arithmetic().numbers()) * width);
     let numbers = filled.scales.chunks_exact_mut(width).zip(filled.sums.chunks_exact_mut(width));
-    let parts: Vec<_> = parts
-        .zip(numbers)
-        .map(|(groups, (scales, sums))| Mutex::new((Panel { groups, scales, sums }, Ok(()))))
-        .collect();
-    cpu.for_each(parts.len(), |index| {
-        let (panel, result) = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
-        *result = fill(index * width, width.min(outputs - index * width), panel);
+    let parts = parts.zip(numbers).map(|(groups, (scales, sums))| Mutex::new(Panel { groups, scales, sums }));
+    let parts: Vec<_> = parts.collect();
+    cpu.try_for_each(parts.len(), |index| {
+        let panel = &mut *parts[index].lock().unwrap_or_else(PoisonError::into_inner);
+        fill(index * width, width.min(outputs - index * width), panel)
     })?;
-    for part in parts {
-        part.into_inner().unwrap_or_else(PoisonError::into_inner).1?;
-    }
+    drop(parts);
     Ok(filled)
 }
 
