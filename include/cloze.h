@@ -712,6 +712,12 @@ typedef struct cloze_read_options {
 CLOZE_API cloze_status cloze_dataset_read(const char *path, uint32_t kind, const cloze_read_options *options,
                                           cloze_dataset **dataset, cloze_error *error);
 
+/* Copies of the examples with these numbers, from 0, in this order: the batches and shards of a loop of your own. A number
+ * may come more than once; one that there is no example of is CLOZE_INVALID_ARGUMENT.
+ * @since 0.4.0 */
+CLOZE_API cloze_status cloze_dataset_select(const cloze_dataset *dataset, const size_t *numbers, size_t count,
+                                            cloze_dataset **selection, cloze_error *error);
+
 /* Number of examples; 0 for NULL.
  * @since 0.2.0 */
 CLOZE_API size_t cloze_dataset_count(const cloze_dataset *dataset);
@@ -963,6 +969,11 @@ CLOZE_API cloze_status cloze_trainer_fit(cloze_trainer *trainer, const cloze_dat
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_resume(cloze_trainer *trainer, const char *folder, cloze_error *error);
 
+/* Writes a checkpoint of this moment as the folder, in one step: parameters, moments, steps done. Between the steps of a
+ * loop of your own too, but not between cloze_trainer_accumulate and cloze_trainer_apply, CLOZE_INVALID_ARGUMENT.
+ * @since 0.4.0 */
+CLOZE_API cloze_status cloze_trainer_checkpoint(cloze_trainer *trainer, const char *folder, cloze_error *error);
+
 /* Metrics of the parameters as they are. Room for CLOZE_MAX_METRICS is needed; count tells how many were written. Of the
  * options, text and max_tokens are 0: the trainer's count.
  * @since 0.2.0 */
@@ -1013,6 +1024,21 @@ CLOZE_API cloze_status cloze_trainer_gradients(const cloze_trainer *trainer, flo
  * @since 0.2.0 */
 CLOZE_API cloze_status cloze_trainer_set_gradients(cloze_trainer *trainer, const float *gradients, size_t count,
                                                    cloze_error *error);
+
+/* Numbers where they lie. The layout never changes.
+ * @since 0.4.0 */
+typedef struct cloze_buffer {
+    float *data; /* in the memory of the model's device */
+    size_t count;
+} cloze_buffer;
+
+/* The gradients where they lie, a buffer for each tensor in the order of cloze_trainer_report: to be averaged over machines
+ * in place, by MPI, or by NCCL where the model is on a GPU (ncclAvg within ncclGroupStart and ncclGroupEnd). All work on
+ * them has ended when the call returns; yours has to before the next call on the trainer, until which they are valid.
+ * cloze_trainer_apply still divides them by the number of batches accumulated here.
+ * @since 0.4.0 */
+CLOZE_API cloze_status cloze_trainer_gradient_buffers(cloze_trainer *trainer, cloze_buffer *buffers, size_t capacity,
+                                                      size_t *count, cloze_error *error);
 
 /* ---------------------------------------------------------------------------------------------------------------------
  * 16  Keep what was learned

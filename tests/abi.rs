@@ -153,6 +153,7 @@ fn layouts() -> Vec<Layout> {
         }
         cloze_trainer_state { size, objective, labels, reserved, parameters, planned_memory, steps, epochs }
         cloze_metric { name, value }
+        cloze_buffer { data, count }
         cloze_train_event {
             size, kind, step, total, epoch, seconds, loss, learning_rate, gradient_norm, examples, metrics,
             metric_count, folder, best, tokens, mlm_loss, mlm_accuracy, nsp_loss, nsp_accuracy,

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+	"unsafe"
 
 	cloze "github.com/cloze/cloze/bindings/go"
 )
@@ -344,15 +345,15 @@ func (v *vectors) steps(t *cloze.Trainer, examples []any, do []any) ([]object, e
 func (v *vectors) step(t *cloze.Trainer, start []float32, examples []any, name string, value any) (object, error) {
 	switch name {
 	case "accumulate":
-		var batch []any
-		for _, i := range value.([]any) {
-			batch = append(batch, examples[int(i.(float64))])
-		}
-		data, err := v.dataset(batch)
+		data, err := v.dataset(examples)
 		if err != nil {
 			return nil, err
 		}
-		loss, err := t.Accumulate(context.Background(), data)
+		batch, err := data.Select(list[int](v, value)...)
+		if err != nil {
+			return nil, err
+		}
+		loss, err := t.Accumulate(context.Background(), batch)
 		return object{"loss": loss}, err
 	case "apply":
 		norm, err := t.Apply(float32(value.(float64)))
@@ -363,6 +364,19 @@ func (v *vectors) step(t *cloze.Trainer, start []float32, examples []any, name s
 			return nil, err
 		}
 		return sums(gradients), t.SetGradients(gradients)
+	case "read_buffers":
+		buffers, err := t.GradientBuffers()
+		var gradients []float32
+		for _, buffer := range buffers {
+			gradients = append(gradients, unsafe.Slice((*float32)(buffer.Data), buffer.Count)...)
+		}
+		return sums(gradients), err
+	case "checkpoint_and_resume":
+		folder := filepath.Join(v.t.TempDir(), "checkpoint")
+		if err := t.Checkpoint(folder); err != nil {
+			return nil, err
+		}
+		return nil, t.Resume(folder)
 	case "average_with_start":
 		now, err := t.Parameters()
 		if err != nil {

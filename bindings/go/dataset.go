@@ -190,6 +190,28 @@ func (d *Dataset) AddWords(words, tags []string) error {
 	return c.check(C.cloze_dataset_add_words(d.c(), w, t, C.size_t(len(words)), c.err))
 }
 
+// Select returns copies of the examples with these numbers, from 0, in this order: the batches and shards of a loop of your
+// own. A number may come more than once; one that there is no example of is [ErrInvalidArgument].
+func (d *Dataset) Select(numbers ...int) (*Dataset, error) {
+	var c call
+	if err := c.begin(context.Background(), d.owner); err != nil {
+		return nil, err
+	}
+	defer c.end()
+	all := many[C.size_t](&c, len(numbers))
+	for i, number := range numbers {
+		if number < 0 {
+			return nil, invalid("example number %d is %d", i, number)
+		}
+		all[i] = C.size_t(number)
+	}
+	out := one[*C.cloze_dataset](&c)
+	if err := c.check(C.cloze_dataset_select(d.c(), unsafe.SliceData(all), C.size_t(len(all)), out, c.err)); err != nil {
+		return nil, err
+	}
+	return newDataset(*out), nil
+}
+
 // Format is how a file is laid out.
 type Format uint32
 

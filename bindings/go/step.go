@@ -65,6 +65,37 @@ func (t *Trainer) Gradients() ([]float32, error) {
 	})
 }
 
+// Buffer is numbers where they lie, in the memory of the model's device.
+type Buffer struct {
+	Data  unsafe.Pointer // Count float32
+	Count int
+}
+
+// GradientBuffers returns where the gradients lie, a buffer for each tensor in the order of [Trainer.Report]: to be averaged
+// over machines in place. All work on them has ended; yours has to before the next call on the trainer, until which they are
+// valid. [Trainer.Apply] still divides them by the number of batches accumulated here.
+func (t *Trainer) GradientBuffers() ([]Buffer, error) {
+	var c call
+	if err := c.begin(context.Background(), t.owner); err != nil {
+		return nil, err
+	}
+	defer c.end()
+	count := one[C.size_t](&c)
+	status := C.cloze_trainer_gradient_buffers(t.c(), nil, 0, count, c.err)
+	if status != C.CLOZE_BUFFER_TOO_SMALL {
+		return nil, c.check(status)
+	}
+	raw := many[C.cloze_buffer](&c, int(*count))
+	if err := c.check(C.cloze_trainer_gradient_buffers(t.c(), unsafe.SliceData(raw), *count, count, c.err)); err != nil {
+		return nil, err
+	}
+	buffers := make([]Buffer, len(raw))
+	for i := range raw {
+		buffers[i] = Buffer{unsafe.Pointer(raw[i].data), int(raw[i].count)}
+	}
+	return buffers, nil
+}
+
 // SetGradients sets what the next Apply takes instead, as the gradients of one batch.
 func (t *Trainer) SetGradients(gradients []float32) error {
 	return t.write(gradients, func(c *call, in *C.float, count C.size_t) C.cloze_status {

@@ -231,6 +231,14 @@ func (t *Trainer) fit(ctx context.Context, train, dev *owner, options *FitOption
 	return FitResult{r.stopped_early != 0, uint64(r.steps), float64(r.epochs), uint64(r.best_step), float64(r.best_value)}, nil
 }
 
+// Checkpoint writes a checkpoint of this moment as a folder, in one step: parameters, moments, steps done. Between the steps
+// of a loop of your own too, but not between Accumulate and Apply, [ErrInvalidArgument].
+func (t *Trainer) Checkpoint(folder string) error {
+	return t.folder(folder, func(c *call, path *C.char) C.cloze_status {
+		return C.cloze_trainer_checkpoint(t.c(), path, c.err)
+	})
+}
+
 // Resume takes over a checkpoint of a trainer with the same options; Fit then goes on to the same bits as the run that wrote
 // it. The folder is a checkpoint, or the folder of checkpoints for its newest.
 func (t *Trainer) Resume(folder string) error {

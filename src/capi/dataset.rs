@@ -165,6 +165,26 @@ pub unsafe extern "C" fn cloze_dataset_read(
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn cloze_dataset_select(
+    dataset: *const cloze_dataset,
+    numbers: *const usize,
+    count: usize,
+    selection: *mut *mut cloze_dataset,
+    error: *mut cloze_error,
+) -> cloze_status {
+    // SAFETY: the header's promise.
+    unsafe {
+        guard(error, || {
+            let dataset = examples("dataset", dataset)?;
+            let numbers = array("numbers", numbers, count)?;
+            let out = Value::new("selection", selection)?;
+            hand_out(&out, dataset.select(numbers)?);
+            Ok(())
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cloze_dataset_count(dataset: *const cloze_dataset) -> usize {
     guard_value(0, || {
         // SAFETY: the header's promise. The lock is never held while anything else is waited for.

@@ -116,3 +116,31 @@ pub unsafe extern "C" fn cloze_trainer_set_gradients(
         })
     }
 }
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct cloze_buffer {
+    pub data: *mut f32,
+    pub count: usize,
+}
+
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn cloze_trainer_gradient_buffers(
+    trainer: *mut cloze_trainer,
+    buffers: *mut cloze_buffer,
+    capacity: usize,
+    count: *mut usize,
+    error: *mut cloze_error,
+) -> cloze_status {
+    // SAFETY: the header's promise.
+    unsafe {
+        guard(error, || {
+            let mut trainer = exclusive(trainer)?;
+            let out = Array::new("buffers", buffers, capacity, count)?;
+            let places = trainer.gradient_buffers()?;
+            out.reserve(places.len())?;
+            let buffers: Vec<_> = places.into_iter().map(|(data, count)| cloze_buffer { data, count }).collect();
+            out.write(&[buffers])
+        })
+    }
+}

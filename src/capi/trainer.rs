@@ -246,6 +246,21 @@ pub unsafe extern "C" fn cloze_trainer_resume(
 }
 
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn cloze_trainer_checkpoint(
+    trainer: *mut cloze_trainer,
+    folder: *const c_char,
+    error: *mut cloze_error,
+) -> cloze_status {
+    // SAFETY: the header's promise.
+    unsafe {
+        guard(error, || {
+            let mut trainer = exclusive(trainer)?;
+            trainer.checkpoint(path_of("folder", folder)?)
+        })
+    }
+}
+
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn cloze_trainer_evaluate(
     trainer: *const cloze_trainer,
     data: *const cloze_dataset,

@@ -175,6 +175,10 @@ impl Device for Cpu {
             .ok_or_else(|| Error::internal(format!("{len} elements wanted of a buffer of {found}")))
     }
 
+    fn expose<E: Element>(&self, buffer: &mut CpuBuffer<E>) -> Result<*mut E> {
+        Ok(buffer.as_mut_slice()?.as_mut_ptr())
+    }
+
     fn upload_activations(&self, values: &[f32]) -> Result<CpuBuffer<f32>> {
         self.upload(values)
     }

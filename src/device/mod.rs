@@ -136,6 +136,10 @@ pub trait Device: Clone + Send + Sync + 'static {
         Ok(Cow::Owned(copy))
     }
 
+    /// Where the elements lie in this device's memory, for others to read and write once all work on them has ended, as it
+    /// has on return, until the buffer is used again.
+    fn expose<E: Element>(&self, buffer: &mut Self::Buffer<E>) -> Result<*mut E>;
+
     /// New memory of hidden states, from `values` on the host.
     fn upload_activations(&self, values: &[f32]) -> Result<Self::Buffer<Self::Activation>>;
 

@@ -12,6 +12,7 @@ mod backward;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod forward;
+mod products;
 mod relative;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ pub mod assign;
 pub mod attention;
 pub mod binary_cross_entropy;
 pub mod cross_entropy;
+mod dot;
 pub mod dropout;
 pub mod embedding;
 pub mod gather;

@@ -20,6 +20,22 @@ pub unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
+impl Avx512 {
+    /// The bits of each lane, whose upper half is the nearest bf16: ties to even, NaN quiet.
+    #[inline(always)]
+    fn rounded_to_bf16(self, v: __m512) -> __m512i {
+        // SAFETY: avx512f by the token.
+        unsafe {
+            let bits = _mm512_castps_si512(v);
+            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
+            _mm512_mask_blend_epi32(nan, rounded, quiet)
+        }
+    }
+}
+
 // SAFETY: the only constructor is in `enter`, whose caller has checked the processor; 16 lanes are MAX_LANES.
 // The intrinsics below that are `unsafe` for their feature alone are sound to call for the same reason.
 unsafe impl Simd for Avx512 {
@@ -60,13 +76,17 @@ unsafe impl Simd for Avx512 {
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m512) {
         // SAFETY: avx512f by the token; the caller vouches for 16 writable values.
         unsafe {
-            let bits = _mm512_castps_si512(v);
-            let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-            let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), even);
-            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
-            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x40_0000));
-            let chosen = _mm512_mask_blend_epi32(nan, rounded, quiet);
-            _mm256_storeu_si256(target.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(chosen)));
+            let numbers = _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(self.rounded_to_bf16(v)));
+            _mm256_storeu_si256(target.cast(), numbers);
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_pairs_ptr(self, target: *mut u32, low: __m512, high: __m512) {
+        // SAFETY: avx512f by the token; the caller vouches for 16 writable pairs.
+        unsafe {
+            let first = _mm512_srli_epi32::<16>(self.rounded_to_bf16(low));
+            let second = _mm512_and_si512(self.rounded_to_bf16(high), _mm512_set1_epi32(0xffff_0000u32.cast_signed()));
+            _mm512_storeu_si512(target.cast(), _mm512_or_si512(first, second));
         }
     }
     #[inline(always)]

@@ -7,6 +7,7 @@
 //! bf16 products are rounded depends on the instruction set.
 
 use super::{Isa, Kernel, Level, Portable, Simd};
+use crate::dtype::bf16;
 
 /// What numbers the groups hold, and the instructions that multiply them. The token is a zero-sized proof.
 ///
@@ -30,6 +31,15 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
 
     /// The instructions for f32.
     fn simd(self) -> Self::Simd;
+    /// Writes `Simd::LANES` values, each as the nearest bf16, ties to even; values below the least normal one may become 0.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `Simd::LANES` bf16; no alignment is needed beyond that of bf16.
+    #[inline(always)]
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: <Self::Simd as Simd>::V) {
+        // SAFETY: the caller's promise.
+        unsafe { self.simd().store_bf16_ptr(target, v) }
+    }
     /// Sums before the first step: nothing; of 8-bit numbers −`zero` times what the columns of B sum up to, which takes
     /// the zero point of A out of the product.
     ///
@@ -64,6 +74,15 @@ pub trait DotKernel {
 }
 
 impl Isa {
+    /// Whether the processor has instructions that multiply bf16.
+    pub fn multiplies_bf16(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => is_x86_feature_detected!("avx512bf16"),
+            _ => false,
+        }
+    }
+
     /// Runs `kernel` on f32 compiled for this instruction set.
     #[inline]
     pub fn dispatch_f32<K: DotKernel>(self, kernel: K) -> K::Output {

@@ -62,6 +62,24 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is valid for writes of `LANES` bf16; no alignment is needed beyond that of bf16.
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: Self::V);
+    /// Writes `LANES` pairs of bf16, each the nearest to its f32 as [`Simd::store_bf16_ptr`] has it: `low` as the first of each
+    /// pair, `high` as the second.
+    ///
+    /// # Safety
+    /// `target` is valid for writes of `LANES` pairs.
+    #[inline(always)]
+    unsafe fn store_bf16_pairs_ptr(self, target: *mut u32, low: Self::V, high: Self::V) {
+        let (mut first, mut second) = ([bf16::ZERO; MAX_LANES], [bf16::ZERO; MAX_LANES]);
+        // SAFETY: both arrays have a vector's numbers, and the caller vouches for the target.
+        unsafe {
+            self.store_bf16_ptr(first.as_mut_ptr(), low);
+            self.store_bf16_ptr(second.as_mut_ptr(), high);
+            for lane in 0..Self::LANES {
+                let pair = u32::from(first[lane].to_bits()) | u32::from(second[lane].to_bits()) << 16;
+                target.add(lane).write(pair);
+            }
+        }
+    }
     /// Writes the low byte of each of `LANES` integers in −128..=255.
     ///
     /// # Safety
@@ -288,6 +306,14 @@ mod tests {
                 s.store_bf16_ptr(narrow.as_mut_ptr(), s.load(&odd));
                 s.store_bytes_ptr(bytes.as_mut_ptr(), s.load(&integers));
             }
+            let mut pairs = vec![7u32; S::LANES + 1];
+            // SAFETY: the vector has more than LANES elements.
+            unsafe { s.store_bf16_pairs_ptr(pairs.as_mut_ptr(), s.load(&odd), va) };
+            for lane in 0..S::LANES {
+                let pair = [pairs[lane] as u16, (pairs[lane] >> 16) as u16];
+                assert_eq!(pair, [narrow[lane].to_bits(), bf16::from_f32(a[lane]).to_bits()]);
+            }
+            assert_eq!(pairs[S::LANES], 7);
             assert!(narrow[0].is_nan());
             assert_eq!(narrow[1..S::LANES], odd[1..].iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>());
             assert_eq!(bytes[..S::LANES], integers.iter().map(|&x| x as i32 as u8).collect::<Vec<_>>());

@@ -92,6 +92,23 @@ impl Dataset {
         Ok(())
     }
 
+    /// Copies of the examples with these numbers, in this order; a number may come more than once.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument`, naming the first number that there is no example of.
+    pub fn select(&self, numbers: &[usize]) -> Result<Self> {
+        if let Some((place, number)) = numbers.iter().enumerate().find(|(_, number)| **number >= self.len()) {
+            let count = self.len();
+            return Err(Error::argument(format!("example number {place} is {number}, expected less than {count}")));
+        }
+        Ok(Self {
+            examples: numbers.iter().map(|&number| self.examples[number].clone()).collect(),
+            file: self.file.clone(),
+            lines: numbers.iter().map(|&number| self.lines[number]).collect(),
+        })
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.examples.len()

@@ -79,10 +79,14 @@ pub struct Programs {
 impl Programs {
     /// `None` where there is no C compiler.
     pub fn new() -> Option<Self> {
-        let compiler = c_compiler()?;
+        c_compiler().map(Self::of)
+    }
+
+    /// Programs that `compiler` builds.
+    pub fn of(compiler: String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::copy(shared_library(), folder.path().join(soname())).unwrap();
-        Some(Self { folder, compiler })
+        Self { folder, compiler }
     }
 
     pub fn folder(&self) -> &Path {

@@ -247,6 +247,15 @@ fn parameters_and_gradients_are_flat_buffers() {
     gpu.set_gradients(&gradients[0]).unwrap();
     gpu.set_parameters(&parameters[0]).unwrap();
     identical(&[gpu.gradients().unwrap()], &gradients[..1]);
+    let buffers = gpu.gradient_buffers().unwrap();
+    let names = gpu.parameter_names().unwrap();
+    let sizes: Vec<usize> = names.iter().map(|(_, shape)| shape.iter().product()).collect();
+    assert_eq!(buffers.iter().map(|(_, count)| *count).collect::<Vec<_>>(), sizes);
+    let mut addresses: Vec<usize> = buffers.iter().map(|(data, _)| *data as usize).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    assert_eq!(addresses.len(), sizes.len());
+    assert!(addresses[0] > 0);
     cpu.apply(None).unwrap();
     gpu.apply(None).unwrap();
     close(&[cpu.parameters().unwrap()], &[gpu.parameters().unwrap()], 1e-6);

@@ -238,7 +238,10 @@ where
 fn steps_are_taken_one_by_one<L: Learning>(library: &L) {
     let model = sequence(library);
     let still = TrainOptions { dropout: Some(0.0), ..options() };
-    let (first, second) = (library.data(&lessons()[..4]).unwrap(), library.data(&lessons()[4..8]).unwrap());
+    let all = library.data(&lessons()).unwrap();
+    let (first, second) = (library.select(&all, &[0, 1, 2, 3]).unwrap(), library.select(&all, &[4, 5, 6, 7]).unwrap());
+    assert_eq!(library.count(&second), 4);
+    fails(library.select(&all, &[3, 12]).map(|_| ()), 1, "number 1 is 12");
     let mut trainer = library.trainer(&model, &still, Some(&first)).unwrap();
     let start = library.parameters(&trainer).unwrap();
     let count = start.len();
@@ -258,6 +261,15 @@ fn steps_are_taken_one_by_one<L: Learning>(library: &L) {
         assert!((sum - one - two).abs() <= 1e-5 * (1.0 + sum.abs()), "{sum}, expected {one} + {two}");
     }
     fails(library.fit(&mut trainer, &first, None, &mut Observer::default()), 1, "accumulated");
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    fails(library.checkpoint(&mut trainer, &checkpoint), 1, "accumulated");
+
+    // Where they lie: the same numbers.
+    let buffers = library.gradient_buffers(&mut trainer).unwrap();
+    // SAFETY: as cloze.h promises, up to the next call on the trainer.
+    let lying = buffers.into_iter().flat_map(|(data, count)| unsafe { std::slice::from_raw_parts(data, count) });
+    assert_eq!(lying.copied().collect::<Vec<_>>(), both);
 
     // Two machines: each has one half, both apply the mean of both, and stay alike.
     let mean: Vec<f32> = both.iter().map(|sum| sum / 2.0).collect();
@@ -272,6 +284,10 @@ fn steps_are_taken_one_by_one<L: Learning>(library: &L) {
     let moved = library.parameters(&trainer).unwrap();
     assert_eq!(library.parameters(&other).unwrap(), moved);
     assert_ne!(moved, start);
+    library.checkpoint(&mut trainer, &checkpoint).unwrap();
+    let mut third = library.trainer(&model, &still, Some(&first)).unwrap();
+    library.resume(&mut third, &checkpoint).unwrap();
+    assert_eq!((library.parameters(&third).unwrap(), library.standing(&third).unwrap().steps), (moved.clone(), 1));
     // A learning rate of 0 moves nothing; the options' own does.
     library.accumulate(&mut other, &first).unwrap();
     library.apply(&mut other, Some(0.0)).unwrap();

@@ -110,6 +110,9 @@ fn null_for_every_parameter_of_every_function() {
         cloze_dataset_add(d, i, &cloze_target { kind: CLOZE_TARGET_NUMBERS, count: 1, ..no_target() }, 1) names "target 0: numbers";
         cloze_dataset_add(d, i, &cloze_target { kind: CLOZE_TARGET_ANSWER, ..no_target() }, 1) names "target 0: name";
         cloze_dataset_add(d, i, &cloze_target { kind: CLOZE_TARGET_TOKENS, count: 1, ..no_target() }, 1) names "target 0: ids";
+        cloze_dataset_select(null(), null(), 0, null_mut()) names "dataset";
+        cloze_dataset_select(d, null(), 1, null_mut()) names "numbers";
+        cloze_dataset_select(d, null(), 0, null_mut()) names "selection";
         cloze_dataset_add_words(null_mut(), null(), null(), 0) names "dataset";
         cloze_dataset_add_words(d, null(), null(), 1) names "words";
         cloze_dataset_add_words(d, &null(), null(), 1) names "words[0]";
@@ -131,6 +134,8 @@ fn null_for_every_parameter_of_every_function() {
         cloze_trainer_label(t, 0, null_mut(), 0, none) names "size";
         cloze_trainer_fit(null_mut(), d, null(), null(), null_mut()) names "trainer";
         cloze_trainer_fit(t, null(), null(), null(), null_mut()) names "train";
+        cloze_trainer_checkpoint(null_mut(), folder) names "trainer";
+        cloze_trainer_checkpoint(t, null()) names "folder";
         cloze_trainer_resume(null_mut(), folder) names "trainer";
         cloze_trainer_resume(t, null()) names "folder";
         cloze_trainer_evaluate(null(), d, null(), null_mut(), 0, n) names "trainer";
@@ -150,6 +155,9 @@ fn null_for_every_parameter_of_every_function() {
         cloze_trainer_gradients(null(), null_mut(), 0, n) names "trainer";
         cloze_trainer_gradients(t, null_mut(), 1, n) names "gradients";
         cloze_trainer_gradients(t, null_mut(), 0, none) names "count";
+        cloze_trainer_gradient_buffers(null_mut(), null_mut(), 0, n) names "trainer";
+        cloze_trainer_gradient_buffers(t, null_mut(), 1, n) names "buffers";
+        cloze_trainer_gradient_buffers(t, null_mut(), 0, none) names "count";
         cloze_trainer_set_gradients(null_mut(), null(), 0) names "trainer";
         cloze_trainer_set_gradients(t, null(), 1) names "gradients";
         cloze_trainer_snapshot(null(), null_mut()) names "trainer";

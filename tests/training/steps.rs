@@ -8,11 +8,7 @@ use cloze::error::Status;
 use crate::cases::{answers, bits, fitted, labelled, options, refused, sequence, trainer};
 
 fn slice(data: &Dataset, from: usize, to: usize) -> Dataset {
-    let mut part = Dataset::new();
-    for example in &data.examples()[from..to.min(data.len())] {
-        part.push(example.clone()).unwrap();
-    }
-    part
+    data.select(&(from..to.min(data.len())).collect::<Vec<_>>()).unwrap()
 }
 
 #[test]
@@ -87,6 +83,81 @@ fn parameters_and_gradients_go_out_and_in() {
     refused(three.set_gradients(&wrong), Status::NotFinite, &["gradients", "number 7", "NaN"]);
     assert_eq!(bits(&three), bits(&one), "refused parameters changed some");
     refused(three.apply(None), Status::InvalidArgument, &["no gradients"]);
+}
+
+#[test]
+fn gradients_are_averaged_where_they_lie() {
+    let (model, train) = (sequence(2), labelled(22, 1));
+    for trainable in [Trainable::Head, Trainable::Top(1), Trainable::All, Trainable::Lora] {
+        let options = options(trainable);
+        let [mut copied, mut shared] = [trainer(&model, &options), trainer(&model, &options)];
+        for trainer in [&mut copied, &mut shared] {
+            trainer.accumulate(&slice(&train, 0, 11), None).unwrap();
+        }
+        let expected = copied.gradients().unwrap();
+        let buffers = shared.gradient_buffers().unwrap();
+        let names = shared.parameter_names().unwrap();
+        let sizes: Vec<usize> = names.iter().map(|(_, shape)| shape.iter().product()).collect();
+        assert_eq!(buffers.iter().map(|(_, count)| *count).collect::<Vec<_>>(), sizes, "{trainable:?}");
+        let mut flat = Vec::new();
+        for (data, count) in buffers {
+            // SAFETY: as `gradient_buffers` promises, up to the next call on the trainer.
+            let values = unsafe { std::slice::from_raw_parts_mut(data, count) };
+            flat.extend_from_slice(values);
+            values.iter_mut().for_each(|value| *value *= 0.5);
+        }
+        assert_eq!(flat, expected, "{trainable:?}");
+        copied.set_gradients(&expected.iter().map(|value| 0.5 * value).collect::<Vec<_>>()).unwrap();
+        assert_eq!(shared.apply(None).unwrap(), copied.apply(None).unwrap(), "{trainable:?}");
+        assert_eq!(bits(&shared), bits(&copied), "{trainable:?}");
+    }
+}
+
+#[test]
+fn a_loop_of_ones_own_goes_on_from_a_checkpoint() {
+    let (model, train) = (sequence(2), labelled(24, 1));
+    for trainable in [Trainable::Head, Trainable::Top(1), Trainable::All, Trainable::Lora] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = folder.path().join("here");
+        // with dropout, which depends on the step
+        let options = TrainOptions { dropout: Some(0.1), ..options(trainable) };
+        let step = |trainer: &mut cloze::engine::Trainer, step: usize| {
+            trainer.accumulate(&slice(&train, 4 * step, 4 * step + 4), None).unwrap();
+            trainer.apply(Some(1e-3)).unwrap();
+        };
+        let mut whole = trainer(&model, &options);
+        for number in 0..6 {
+            if number == 3 {
+                whole.accumulate(&slice(&train, 0, 2), None).unwrap();
+                refused(whole.checkpoint(&checkpoint), Status::InvalidArgument, &["accumulated"]);
+                assert!(!checkpoint.exists());
+                let gradients = vec![0.0; whole.parameter_count()];
+                whole.set_gradients(&gradients).unwrap();
+                whole.apply(Some(0.0)).unwrap();
+                whole.checkpoint(&checkpoint).unwrap();
+                whole.checkpoint(&checkpoint).unwrap(); // over the old one
+            }
+            step(&mut whole, number);
+        }
+        let mut later = trainer(&model, &options);
+        later.resume(&checkpoint).unwrap();
+        assert_eq!(later.position().step, 4);
+        (3..6).for_each(|number| step(&mut later, number));
+        assert_eq!(bits(&later), bits(&whole), "{trainable:?}");
+        assert_eq!(later.position().step, whole.position().step);
+        let other = TrainOptions { seed: 99, ..options.clone() };
+        refused(trainer(&model, &other).resume(&checkpoint), Status::InvalidArgument, &["seed", "99"]);
+    }
+}
+
+#[test]
+fn selections_are_copies_in_the_order_asked_for() {
+    let data = labelled(5, 1);
+    let some = data.select(&[4, 0, 4]).unwrap();
+    let expected: Vec<_> = [4, 0, 4].iter().map(|&number: &usize| data.examples()[number].clone()).collect();
+    assert_eq!(some.examples(), expected);
+    assert!(data.select(&[]).unwrap().is_empty());
+    refused(data.select(&[1, 5]), Status::InvalidArgument, &["number 1 is 5", "less than 5"]);
 }
 
 #[test]

@@ -65,6 +65,7 @@ pub trait Learning: Library {
 
     fn data(&self, examples: &[Example]) -> Answer<Self::Data>;
     fn read(&self, file: &Path, kind: Kind) -> Answer<Self::Data>;
+    fn select(&self, data: &Self::Data, numbers: &[usize]) -> Answer<Self::Data>;
     fn count(&self, data: &Self::Data) -> usize;
 
     fn trainer(
@@ -81,6 +82,7 @@ pub trait Learning: Library {
         dev: Option<&Self::Data>,
         observer: &mut Observer,
     ) -> Answer<Fit>;
+    fn checkpoint(&self, trainer: &mut Self::Trainer, folder: &Path) -> Answer<()>;
     fn resume(&self, trainer: &mut Self::Trainer, folder: &Path) -> Answer<()>;
     fn evaluate(&self, trainer: &mut Self::Trainer, data: &Self::Data) -> Answer<Metrics>;
 
@@ -89,6 +91,7 @@ pub trait Learning: Library {
     fn parameters(&self, trainer: &Self::Trainer) -> Answer<Vec<f32>>;
     fn set_parameters(&self, trainer: &mut Self::Trainer, parameters: &[f32]) -> Answer<()>;
     fn gradients(&self, trainer: &mut Self::Trainer) -> Answer<Vec<f32>>;
+    fn gradient_buffers(&self, trainer: &mut Self::Trainer) -> Answer<Vec<(*mut f32, usize)>>;
     fn set_gradients(&self, trainer: &mut Self::Trainer, gradients: &[f32]) -> Answer<()>;
 
     fn snapshot(&self, trainer: &Self::Trainer) -> Answer<Self::Model>;

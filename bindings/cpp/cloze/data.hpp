@@ -135,6 +135,12 @@ public:
         call(cloze_dataset_add_words(get(), detail::pointers(words).data(), nullptr, words.size(), call));
     }
 
+    /// Copies of the examples with these numbers, from 0, in this order.
+    Dataset select(Span<const std::size_t> numbers) const {
+        return Dataset(detail::make<Handle>(
+            [&](auto... out) { return cloze_dataset_select(get(), numbers.data(), numbers.size(), out...); }));
+    }
+
     /// Number of examples.
     std::size_t size() const noexcept { return cloze_dataset_count(get()); }
 

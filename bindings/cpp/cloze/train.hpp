@@ -258,6 +258,11 @@ public:
     FitResult pretrain(const Corpus &train, const Corpus &dev, const FitOptions &options = {}) {
         return run(&cloze_trainer_pretrain, train.get(), dev.get(), options);
     }
+    /// Writes a checkpoint of this moment as `folder`, in one step: not between accumulate and apply.
+    void checkpoint(const std::string &folder) {
+        detail::Call call;
+        call(cloze_trainer_checkpoint(get(), folder.c_str(), call));
+    }
     /// Takes over a checkpoint, or the newest of a folder of them.
     void resume(const std::string &folder) {
         detail::Call call;
@@ -305,6 +310,13 @@ public:
     }
     /// Copies of what was accumulated since the last step: gradients of the sum of the losses.
     std::vector<float> gradients() const { return numbers(&cloze_trainer_gradients); }
+    /// The gradients where they lie, in the memory of the model's device, a buffer a tensor: to be averaged over
+    /// machines in place. Valid until the next call on the trainer.
+    std::vector<cloze_buffer> gradient_buffers() {
+        detail::Call call;
+        return detail::collect<cloze_buffer>(
+            call, 0, [&](auto... out) { return cloze_trainer_gradient_buffers(get(), out...); });
+    }
     /// What the next apply takes instead, as the gradients of one batch.
     void set_gradients(Span<const float> gradients) {
         detail::Call call;

@@ -293,21 +293,31 @@ Json train(const Vectors &vectors, const Model &model, const Json &given) {
 
 Json steps(const Vectors &vectors, const Model &model, const Json &given) {
     const Json::List &examples = vectors.examples(given["examples"]);
-    Trainer trainer(model, train_options(vectors.constants(), given["options"]), dataset_of(examples));
+    const Dataset data = dataset_of(examples);
+    Trainer trainer(model, train_options(vectors.constants(), given["options"]), data);
     const std::vector<float> start = trainer.parameters();
     Json::List answers;
     for (const Json &step : given["do"].list()) {
         const auto &[name, argument] = step.fields().front();
         if (name == "accumulate") {
-            Json::List chosen;
-            for (const auto number : list_of<std::size_t>(argument)) chosen.push_back(examples.at(number));
-            answers.push_back(Json::Fields{{"loss", trainer.accumulate(dataset_of(chosen))}});
+            const auto numbers = list_of<std::size_t>(argument);
+            answers.push_back(Json::Fields{{"loss", trainer.accumulate(data.select(numbers))}});
         } else if (name == "apply") {
             answers.push_back(Json::Fields{{"gradient_norm", trainer.apply(argument.as<float>())}});
         } else if (name == "exchange_gradients") {
             const std::vector<float> gradients = trainer.gradients();
             trainer.set_gradients(gradients);
             answers.push_back(summary(gradients));
+        } else if (name == "read_buffers") {
+            std::vector<float> gradients;
+            for (const cloze_buffer &buffer : trainer.gradient_buffers())
+                gradients.insert(gradients.end(), buffer.data, buffer.data + buffer.count);
+            answers.push_back(summary(gradients));
+        } else if (name == "checkpoint_and_resume") {
+            const TemporaryFolder folder;
+            trainer.checkpoint(folder / "checkpoint");
+            trainer.resume(folder / "checkpoint");
+            answers.emplace_back();
         } else if (name == "average_with_start") {
             std::vector<float> mean = trainer.parameters();
             for (std::size_t i = 0; i < mean.size(); i++) mean[i] = (mean[i] + start[i]) / 2;

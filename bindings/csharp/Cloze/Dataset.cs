@@ -108,6 +108,30 @@ namespace Cloze
             }
         }
 
+        /// <summary>Copies of the examples with these numbers, from 0, in this order: the batches and shards of a loop
+        /// of your own. A number may come more than once.</summary>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/>: there is no such example.</exception>
+        public Dataset Select(IEnumerable<int> numbers)
+        {
+            int[] all = (numbers ?? throw new ArgumentNullException(nameof(numbers))).ToArray();
+            using (var call = new Call(CancellationToken.None, Handle))
+            {
+                var places = (UIntPtr*)call.Zeroed((long)all.Length * sizeof(UIntPtr));
+                for (int i = 0; i < all.Length; i++)
+                {
+                    if (all[i] < 0)
+                    {
+                        throw new ArgumentOutOfRangeException(nameof(numbers), all[i], $"number {i} is {all[i]}");
+                    }
+                    places[i] = Native.Size(all[i]);
+                }
+                IntPtr made;
+                call.Check(Raw.cloze_dataset_select(
+                    Handle.Value, places, Native.Size(all.Length), &made, call.Error));
+                return new Dataset(new Handle(Kind.Dataset, made, null));
+            }
+        }
+
         /// <summary>Adds a copy of an example.</summary>
         /// <exception cref="ClozeException"><see cref="Status.InvalidInput"/>: it cannot be used.</exception>
         public void Add(Input input, Target target)

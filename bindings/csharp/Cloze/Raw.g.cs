@@ -809,6 +809,15 @@ namespace Cloze
             byte* path, uint kind, cloze_read_options* options, IntPtr* dataset, cloze_error* error);
 
         /// <summary>
+        /// Copies of the examples with these numbers, from 0, in this order: the batches and shards of a loop of your
+        /// own. A number may come more than once; one that there is no example of is CLOZE_INVALID_ARGUMENT.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cloze_dataset_select(
+            IntPtr dataset, UIntPtr* numbers, UIntPtr count, IntPtr* selection, cloze_error* error);
+
+        /// <summary>
         /// Number of examples; 0 for NULL.
         /// Since 0.2.0
         /// </summary>
@@ -1193,6 +1202,15 @@ namespace Cloze
         internal static extern int cloze_trainer_resume(IntPtr trainer, byte* folder, cloze_error* error);
 
         /// <summary>
+        /// Writes a checkpoint of this moment as the folder, in one step: parameters, moments, steps done. Between the
+        /// steps of a loop of your own too, but not between cloze_trainer_accumulate and cloze_trainer_apply,
+        /// CLOZE_INVALID_ARGUMENT.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cloze_trainer_checkpoint(IntPtr trainer, byte* folder, cloze_error* error);
+
+        /// <summary>
         /// Metrics of the parameters as they are. Room for CLOZE_MAX_METRICS is needed; count tells how many were
         /// written. Of the options, text and max_tokens are 0: the trainer's count.
         /// Since 0.2.0
@@ -1260,6 +1278,30 @@ namespace Cloze
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern int cloze_trainer_set_gradients(
             IntPtr trainer, float* gradients, UIntPtr count, cloze_error* error);
+
+        /// <summary>
+        /// Numbers where they lie. The layout never changes.
+        /// Since 0.4.0
+        /// </summary>
+        [StructLayout(LayoutKind.Sequential)]
+        internal struct cloze_buffer
+        {
+            /// <summary>in the memory of the model's device</summary>
+            internal float* data;
+            internal UIntPtr count;
+        }
+
+        /// <summary>
+        /// The gradients where they lie, a buffer for each tensor in the order of cloze_trainer_report: to be averaged
+        /// over machines in place, by MPI, or by NCCL where the model is on a GPU (ncclAvg within ncclGroupStart and
+        /// ncclGroupEnd). All work on them has ended when the call returns; yours has to before the next call on the
+        /// trainer, until which they are valid. cloze_trainer_apply still divides them by the number of batches
+        /// accumulated here.
+        /// Since 0.4.0
+        /// </summary>
+        [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
+        internal static extern int cloze_trainer_gradient_buffers(
+            IntPtr trainer, cloze_buffer* buffers, UIntPtr capacity, UIntPtr* count, cloze_error* error);
 
         // 16  Keep what was learned
 

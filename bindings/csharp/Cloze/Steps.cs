@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Threading;
 
 namespace Cloze
@@ -24,6 +25,22 @@ namespace Cloze
 
         /// <summary>Told how much is done.</summary>
         public IProgress<CallProgress> Progress { get; set; }
+    }
+
+    /// <summary>The gradients of a tensor where they lie.</summary>
+    public struct GradientBuffer
+    {
+        internal GradientBuffer(IntPtr data, long count)
+        {
+            Data = data;
+            Count = count;
+        }
+
+        /// <summary>32-bit floats in the memory of the model's device.</summary>
+        public IntPtr Data { get; }
+
+        /// <summary>How many.</summary>
+        public long Count { get; }
     }
 
     public sealed unsafe partial class Trainer
@@ -136,6 +153,33 @@ namespace Cloze
             {
                 return call.Floats(destination, (to, capacity, count) =>
                     Raw.cloze_trainer_gradients(Handle.Value, (float*)to, capacity, count, call.Error));
+            }
+        }
+
+        /// <summary>Where the gradients lie, a buffer for each tensor in the order of <see cref="Report"/>: to be
+        /// averaged over machines in place. All work on them has ended; yours has to before the next call on the
+        /// trainer, until which they are valid. <see cref="Apply()"/> still divides them by the number of batches
+        /// accumulated here.</summary>
+        public IReadOnlyList<GradientBuffer> GradientBuffers()
+        {
+            using (var call = new Call(CancellationToken.None, Handle))
+            {
+                UIntPtr count;
+                int status = Raw.cloze_trainer_gradient_buffers(
+                    Handle.Value, null, Native.Size(0), &count, call.Error);
+                if (status != Raw.CLOZE_BUFFER_TOO_SMALL)
+                {
+                    call.Check(status);
+                    return new GradientBuffer[0];
+                }
+                var raw = (Raw.cloze_buffer*)call.Zeroed((long)count * sizeof(Raw.cloze_buffer));
+                call.Check(Raw.cloze_trainer_gradient_buffers(Handle.Value, raw, count, &count, call.Error));
+                var buffers = new GradientBuffer[(int)count];
+                for (int i = 0; i < buffers.Length; i++)
+                {
+                    buffers[i] = new GradientBuffer((IntPtr)raw[i].data, (long)raw[i].count);
+                }
+                return buffers;
             }
         }
 

@@ -211,6 +211,18 @@ namespace Cloze
             }
         }
 
+        /// <summary>Writes a checkpoint of this moment, in one step: parameters, moments, steps done. Between the steps
+        /// of a loop of your own too.</summary>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/>: between <see cref="Accumulate"/> and
+        /// <see cref="Apply()"/>.</exception>
+        public void Checkpoint(string folder)
+        {
+            using (var call = new Call(CancellationToken.None, Handle))
+            {
+                call.Check(Raw.cloze_trainer_checkpoint(Handle.Value, call.Required(folder, nameof(folder)), call.Error));
+            }
+        }
+
         /// <summary>Takes over a checkpoint of a trainer with the same options; a fit then goes on to the same bits as
         /// the run that wrote it.</summary>
         /// <param name="folder">A checkpoint, or the folder of checkpoints for its newest.</param>

@@ -320,7 +320,8 @@ namespace Cloze.Tests
             switch (step.Key)
             {
                 case "accumulate":
-                    using (Dataset batch = reading.DatasetOf(reading.List<int>(step.Value).Select(i => examples[i])))
+                    using (Dataset data = reading.DatasetOf(examples))
+                    using (Dataset batch = data.Select(reading.List<int>(step.Value)))
                     {
                         return new { loss = trainer.Accumulate(batch) };
                     }
@@ -330,6 +331,20 @@ namespace Cloze.Tests
                     float[] gradients = trainer.Gradients();
                     trainer.SetGradients(gradients);
                     return Summary(gradients);
+                case "read_buffers":
+                    var read = new List<float>();
+                    foreach (GradientBuffer buffer in trainer.GradientBuffers())
+                    {
+                        var values = new float[buffer.Count];
+                        System.Runtime.InteropServices.Marshal.Copy(buffer.Data, values, 0, values.Length);
+                        read.AddRange(values);
+                    }
+                    return Summary(read.ToArray());
+                case "checkpoint_and_resume":
+                    string checkpoint = Path.Combine(Place.New(), "checkpoint");
+                    trainer.Checkpoint(checkpoint);
+                    trainer.Resume(checkpoint);
+                    return null;
                 case "average_with_start":
                     float[] mean = trainer.Parameters().Zip(start, (a, b) => (a + b) / 2).ToArray();
                     trainer.SetParameters(mean);

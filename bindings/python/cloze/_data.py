@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from ctypes import byref, c_void_p
+from ctypes import byref, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import _raw
 from ._answers import CorpusInfo
-from ._calls import Kept, Owner, call, constant, options_of, path_bytes, string
+from ._calls import Kept, Owner, call, constant, options_of, path_bytes, pointer, string
 from ._inputs import Batch, Inputs
 from ._library import functions
 
@@ -123,6 +123,12 @@ class Dataset(Owner):
         kept = Kept()
         pointers = kept.strings(list(words)), None if tags is None else kept.strings(list(tags))
         call(functions.cloze_dataset_add_words, self._handle, *pointers, len(words))
+
+    def select(self, numbers: Iterable[int]) -> Dataset:
+        """Copies of the examples with these numbers, from 0, in this order: the batches and shards of a
+        loop of your own. A number may come more than once."""
+        found = np.fromiter(numbers, dtype=np.uintp)
+        return Dataset._make(functions.cloze_dataset_select, self._handle, pointer(found, c_size_t), found.size)
 
     def __len__(self) -> int:
         self._handle.acquire()

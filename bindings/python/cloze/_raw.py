@@ -888,6 +888,20 @@ class cloze_fit_result(Structure):
 
 # 15  Train step by step
 
+
+class cloze_buffer(Structure):
+    """Numbers where they lie. The layout never changes.
+    Since 0.4.0
+    """
+
+    data: Any  # in the memory of the model's device
+    count: int
+    _fields_ = [
+        ("data", POINTER(c_float)),
+        ("count", c_size_t),
+    ]
+
+
 # 16  Keep what was learned
 
 # What weights are stored in.
@@ -1437,6 +1451,19 @@ class Functions:
             POINTER(cloze_dataset),
             POINTER(cloze_error),
         )
+        # Copies of the examples with these numbers, from 0, in this order: the batches and shards of a loop of your
+        # own. A number may come more than once; one that there is no example of is CLOZE_INVALID_ARGUMENT.
+        # Since 0.4.0
+        self.cloze_dataset_select = _declared(
+            library,
+            "cloze_dataset_select",
+            c_int32,
+            cloze_dataset,
+            POINTER(c_size_t),
+            c_size_t,
+            POINTER(cloze_dataset),
+            POINTER(cloze_error),
+        )
         # Number of examples; 0 for NULL.
         # Since 0.2.0
         self.cloze_dataset_count = _declared(library, "cloze_dataset_count", c_size_t, cloze_dataset)
@@ -1511,6 +1538,13 @@ class Functions:
         # Since 0.2.0
         self.cloze_trainer_resume = _declared(
             library, "cloze_trainer_resume", c_int32, cloze_trainer, c_char_p, POINTER(cloze_error)
+        )
+        # Writes a checkpoint of this moment as the folder, in one step: parameters, moments, steps done. Between the
+        # steps of a loop of your own too, but not between cloze_trainer_accumulate and cloze_trainer_apply,
+        # CLOZE_INVALID_ARGUMENT.
+        # Since 0.4.0
+        self.cloze_trainer_checkpoint = _declared(
+            library, "cloze_trainer_checkpoint", c_int32, cloze_trainer, c_char_p, POINTER(cloze_error)
         )
         # Metrics of the parameters as they are. Room for CLOZE_MAX_METRICS is needed; count tells how many were
         # written. Of the options, text and max_tokens are 0: the trainer's count.
@@ -1594,6 +1628,22 @@ class Functions:
             cloze_trainer,
             POINTER(c_float),
             c_size_t,
+            POINTER(cloze_error),
+        )
+        # The gradients where they lie, a buffer for each tensor in the order of cloze_trainer_report: to be averaged
+        # over machines in place, by MPI, or by NCCL where the model is on a GPU (ncclAvg within ncclGroupStart and
+        # ncclGroupEnd). All work on them has ended when the call returns; yours has to before the next call on the
+        # trainer, until which they are valid. cloze_trainer_apply still divides them by the number of batches
+        # accumulated here.
+        # Since 0.4.0
+        self.cloze_trainer_gradient_buffers = _declared(
+            library,
+            "cloze_trainer_gradient_buffers",
+            c_int32,
+            cloze_trainer,
+            POINTER(cloze_buffer),
+            c_size_t,
+            POINTER(c_size_t),
             POINTER(cloze_error),
         )
         # The trainer's parameters as they are, as a model of its own: to answer from while training goes on.

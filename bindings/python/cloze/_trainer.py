@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from ctypes import byref, c_double, c_size_t, c_void_p
+from ctypes import cast as address
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union, cast
 
 import numpy as np
@@ -129,6 +130,11 @@ class Trainer(Owner):
         best = (result.best_step, result.best_value) if result.best_step else (None, None)
         return Fit(result.steps, result.epochs, result.stopped_early == 1, *best)
 
+    def checkpoint(self, folder: Folder) -> None:
+        """Writes a checkpoint of this moment as the folder, in one step: parameters, moments, steps
+        done. Between the steps of a loop of your own too, but not between `accumulate` and `apply`."""
+        call(functions.cloze_trainer_checkpoint, self._handle, path_bytes(folder))
+
     def resume(self, folder: Folder) -> None:
         """Takes over a checkpoint of a trainer with the same options, or the newest of a folder of checkpoints."""
         call(functions.cloze_trainer_resume, self._handle, path_bytes(folder))
@@ -187,6 +193,16 @@ class Trainer(Owner):
     def gradients(self, out: Floats | None = None) -> Floats:
         """Copies of what `accumulate` has added up since the last step: gradients of the sum of its losses."""
         return self._numbers(functions.cloze_trainer_gradients, out)
+
+    def gradient_buffers(self) -> list[tuple[int, int]]:
+        """Where the gradients lie, in the memory of the model's device: address and count of numbers of
+        each tensor, in the order of `report`. Engines average them over machines in place; `apply` still
+        divides them by the number of batches accumulated here. Valid until the next call on the trainer."""
+        count = c_size_t()
+        room = len(self.report["tensors"])
+        buffers = (_raw.cloze_buffer * max(room, 1))()
+        call(functions.cloze_trainer_gradient_buffers, self._handle, buffers, room, byref(count))
+        return [(address(buffer.data, c_void_p).value or 0, int(buffer.count)) for buffer in buffers[: count.value]]
 
     def set_gradients(self, gradients: NDArray[Any] | Sequence[float]) -> None:
         """What the next `apply` takes instead, as the gradients of one batch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from ctypes import c_float
 from pathlib import Path
 from typing import Any, Callable
 
@@ -227,18 +228,26 @@ class Scenario:
 
     def call_steps(self, model: cloze.Model, case: Any) -> Any:
         examples = self.examples(case["examples"])
-        trainer = cloze.Trainer(model, dataset(examples), **recipe(case))
+        data = dataset(examples)
+        trainer = cloze.Trainer(model, data, **recipe(case))
         start, answers = trainer.parameters(), []
         for step in case["do"]:
             ((what, argument),) = step.items()
             if what == "accumulate":
-                answers.append({"loss": trainer.accumulate(dataset([examples[index] for index in argument]))})
+                answers.append({"loss": trainer.accumulate(data.select(argument))})
             elif what == "apply":
                 answers.append({"gradient_norm": trainer.apply(argument)})
             elif what == "exchange_gradients":
                 gradients = trainer.gradients()
                 trainer.set_gradients(gradients)
                 answers.append(summary(gradients))
+            elif what == "read_buffers":
+                buffers = [(c_float * count).from_address(at) for at, count in trainer.gradient_buffers()]
+                answers.append(summary(np.concatenate([np.asarray(buffer) for buffer in buffers])))
+            elif what == "checkpoint_and_resume":
+                trainer.checkpoint(self.folder / "checkpoint")
+                trainer.resume(self.folder / "checkpoint")
+                answers.append(None)
             elif what == "average_with_start":
                 mean = (trainer.parameters() + start) / 2
                 trainer.set_parameters(mean)

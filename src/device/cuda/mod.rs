@@ -153,6 +153,11 @@ impl Device for Cuda {
         self.context.read(&buffer.block, bytes_of_mut(out))
     }
 
+    fn expose<E: Element>(&self, buffer: &mut CudaBuffer<E>) -> Result<*mut E> {
+        self.synchronize()?;
+        Ok(buffer.pointer_mut() as usize as *mut E)
+    }
+
     fn upload_activations(&self, values: &[f32]) -> Result<CudaBuffer<Working>> {
         let buffer = self.alloc(values.len())?;
         let bytes: Vec<u8> = match self.working {

@@ -25,7 +25,7 @@ use crate::engine::save::{f32_output, stored_shape};
 use crate::error::{Error, Result, Status};
 use crate::ops::Ops;
 use crate::ops::adam_w::Moments;
-use crate::train::fit::{Course, Every, Position, Record};
+use crate::train::fit::{Every, Position, Record};
 use crate::train::learner::Learner;
 use crate::train::losses::Mean;
 use crate::train::state::{EarlyStopping, TrainerState};
@@ -102,12 +102,26 @@ pub struct Writer<D: Place> {
 }
 
 impl<D: Place> Training<D> {
-    /// Whatever writes this training's checkpoints. What killed runs left half removed is removed.
-    pub(super) fn writer(&self, course: &Course, total: u64) -> Result<Writer<D>> {
-        if let Some(root) = self.options.checkpoints.as_ref().filter(|root| root.is_dir()) {
-            sweep(root, PREFIX)?;
+    /// Writes a checkpoint of this moment as `folder`.
+    pub fn checkpoint(&mut self, folder: &Path) -> Result<()> {
+        if self.accumulated > 0 {
+            return Err(Error::argument("gradients are accumulated: apply them before a checkpoint"));
         }
-        Ok(Writer {
+        let mut best = self.best.take();
+        let written = self.writer(self.position.step).write(
+            folder,
+            &self.learner,
+            &self.optimizer,
+            &self.position,
+            best.as_mut(),
+        );
+        self.best = best;
+        written
+    }
+
+    /// Whatever writes this training's checkpoints, of `total` steps.
+    pub(super) fn writer(&self, total: u64) -> Writer<D> {
+        Writer {
             folder: self.options.checkpoints.clone(),
             model: Arc::clone(&self.model),
             scope: self.learner.scope().clone(),
@@ -115,8 +129,16 @@ impl<D: Place> Training<D> {
             options: self.options.clone(),
             fingerprint: self.fingerprint(),
             total,
-            metric: course.metric.clone(),
-        })
+            metric: self.metric().to_owned(),
+        }
+    }
+
+    /// Removes what killed runs left half removed where checkpoints are written.
+    pub(super) fn sweep_checkpoints(&self) -> Result<()> {
+        match self.options.checkpoints.as_ref().filter(|root| root.is_dir()) {
+            Some(root) => sweep(root, PREFIX),
+            None => Ok(()),
+        }
     }
 
     /// What has to be the same for a training to go on as if it had not stopped.
@@ -178,8 +200,8 @@ impl<D: Place> Training<D> {
 }
 
 impl<D: Place> Writer<D> {
-    /// Writes the checkpoint of this moment and removes old ones. Returns its folder.
-    pub fn checkpoint(
+    /// Writes the checkpoint of this moment among those of the options and removes old ones. Returns its folder.
+    pub fn add(
         &self,
         learner: &Learner<D>,
         optimizer: &Optimizer<D>,
@@ -191,7 +213,21 @@ impl<D: Place> Writer<D> {
         };
         fs::create_dir_all(root).map_err(|e| Error::io(root, &e))?;
         let target = root.join(format!("{PREFIX}{}", position.step));
-        let new = NewFolder::begin(&target)?;
+        self.write(&target, learner, optimizer, position, best)?;
+        self.prune(root, position)?;
+        Ok(target)
+    }
+
+    /// Writes the checkpoint of this moment as `target`, in one step.
+    fn write(
+        &self,
+        target: &Path,
+        learner: &Learner<D>,
+        optimizer: &Optimizer<D>,
+        position: &Position,
+        best: Option<&mut Kept>,
+    ) -> Result<()> {
+        let new = NewFolder::begin(target)?;
         let inner = self.model.with(learner.bert().share(), self.model.changed.with(&self.scope));
         match &self.lora {
             Some(config) => inner.write_adapter(new.path(), config, &self.scope)?,
@@ -203,9 +239,7 @@ impl<D: Place> Writer<D> {
         }
         let state = self.state(position, optimizer).to_json();
         crate::engine::save::write(&new.path().join(STATE), state.as_bytes())?;
-        new.commit()?;
-        self.prune(root, position)?;
-        Ok(target)
+        new.commit()
     }
 
     fn write_moments(&self, path: &Path, learner: &Learner<D>, optimizer: &Optimizer<D>) -> Result<()> {

@@ -106,7 +106,8 @@ impl<D: Place> Training<D> {
             false => Err(Error::new(Status::Cancelled, "cancelled by the progress callback")),
         };
         let keeps = self.options.keep_best;
-        let writer = self.writer(&course, fit::total_steps(&course, train)?)?;
+        self.sweep_checkpoints()?;
+        let writer = self.writer(fit::total_steps(&course, train)?);
         let mut best = self.best.take();
         let Self { learner, optimizer, position, .. } = self;
         let outcome = fit::fit(
@@ -128,7 +129,7 @@ impl<D: Place> Training<D> {
                 }
                 Moment::Best => Ok(()),
                 Moment::Checkpoint => {
-                    let folder = writer.checkpoint(learner, optimizer, position, best.as_mut())?;
+                    let folder = writer.add(learner, optimizer, position, best.as_mut())?;
                     tell(FitEvent::Checkpoint { folder: &folder })
                 }
             },

@@ -41,6 +41,15 @@ impl<D: Place> Training<D> {
         Ok(flat)
     }
 
+    pub fn gradient_buffers(&mut self) -> Result<Vec<(*mut f32, usize)>> {
+        let device = self.model.device.clone();
+        let place = |(_, gradient): (_, &mut Tensor<D>)| {
+            let count = gradient.rows() * gradient.cols();
+            Ok((device.expose(gradient.buffer_mut())?, count))
+        };
+        self.learner.pairs_mut()?.into_iter().map(place).collect()
+    }
+
     pub fn set_gradients(&mut self, gradients: &[f32]) -> Result<()> {
         self.check("gradients", gradients)?;
         let mut rest = gradients;

@@ -143,6 +143,14 @@ impl Trainer {
         on!(&mut self.0, |training| training.resume(checkpoint))
     }
 
+    /// Writes a checkpoint of this moment as the folder `checkpoint`, in one step: for loops of the host's own, from which
+    /// a trainer of the same options goes on by [`Trainer::resume`].
+    ///
+    /// Fails with `InvalidArgument` between [`Trainer::accumulate`] and [`Trainer::apply`], and as [`Model::save`] does.
+    pub fn checkpoint(&mut self, checkpoint: &Path) -> Result<()> {
+        on!(&mut self.0, |training| training.checkpoint(checkpoint))
+    }
+
     /// Trains on the text of `train` from where the trainer is to the end of the options' course, and ends with the best
     /// parameters where `dev` was evaluated and the options keep them. Pairs and masks come from the options' recipe and
     /// seed; of `dev` they are always the same.
@@ -194,6 +202,14 @@ impl Trainer {
     /// The gradients accumulated since the last step: of the sum of the batches' mean losses.
     pub fn gradients(&mut self) -> Result<Vec<f32>> {
         on!(&mut self.0, |training| training.gradients())
+    }
+
+    /// The gradients where they lie, one stretch a tensor in the order of [`Trainer::parameter_names`], in the memory of the
+    /// trainer's device: for engines that sum them over machines in place. All work on them has ended. They stay valid, and
+    /// may be read and written, up to the next call on the trainer; [`Trainer::apply`] divides them by the number of
+    /// batches accumulated here.
+    pub fn gradient_buffers(&mut self) -> Result<Vec<(*mut f32, usize)>> {
+        on!(&mut self.0, |training| training.gradient_buffers())
     }
 
     /// Replaces the gradients, as one batch's: the next [`Trainer::apply`] makes a step of them.

@@ -3,27 +3,42 @@
 //! sequence's result does not depend on its company. Causal attention skips the queries that see nothing of a block; in
 //! the block that holds a query's own position, later keys have weight 0.
 
-use std::ops::Range;
-
+use super::products::{Exact, Products, Rounded};
 use super::{Inputs, relative};
+use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, Tensor};
 use crate::error::Result;
-use crate::ops::activation::Activation;
-use crate::ops::gemm::{self, Ahead, DEPTH, Rows, Start};
 use crate::ops::shared::SharedRows;
+use crate::simd::dot::{Dot, DotKernel};
 use crate::simd::{Kernel, Simd, math};
 
-/// Queries that one work item answers; bounds its memory and lets one long sequence feed many threads.
-const QUERIES: usize = 128;
+/// Queries whose scores exist at a time.
+pub const QUERIES: usize = 128;
 /// Keys whose scores exist at a time.
-const KEYS: usize = 128;
+pub const KEYS: usize = 128;
+/// Queries that one work item answers at most; bounds its memory.
+const MOST: usize = 1024;
 
-/// Writes all of `y`, and of `log_sum_exp` where it is given.
+/// Writes all of `y`, and of `log_sum_exp` where it is given. Where the encoder's weights are rounded, so are the factors of
+/// both products of an answer, to bf16, if the processor multiplies those; a gradient's scores are exact.
 pub fn run(
     cpu: &Cpu,
     inputs: &Inputs<'_, Cpu>,
     y: &mut Tensor<Cpu>,
     log_sum_exp: Option<&mut Tensor<Cpu>>,
+) -> Result<()> {
+    let rounds = cpu.arithmetic() != Arithmetic::F32 && cpu.isa().multiplies_bf16();
+    let rounds = rounds && log_sum_exp.is_none() && !inputs.drops();
+    compute(cpu, inputs, y, log_sum_exp, rounds)
+}
+
+/// [`run`], with the factors of its products rounded to bf16 or not.
+pub fn compute(
+    cpu: &Cpu,
+    inputs: &Inputs<'_, Cpu>,
+    y: &mut Tensor<Cpu>,
+    log_sum_exp: Option<&mut Tensor<Cpu>>,
+    rounds: bool,
 ) -> Result<()> {
     let (asked, hidden) = y.shape();
     if asked == 0 || hidden == 0 {
@@ -37,29 +52,36 @@ pub fn run(
         None => None,
     };
     let groups = inputs.rows.offsets();
+    // Keys and values are put in panels once an item: as many queries share them as leave every thread some items.
+    let pairs = (groups.len() - 1) * inputs.heads;
+    let most = if pairs >= 4 * cpu.threads() { MOST } else { QUERIES };
     let items: Vec<(usize, usize, usize)> = (0..groups.len() - 1)
         .flat_map(|sequence| (0..inputs.heads).map(move |head| (sequence, head)))
         .flat_map(|(sequence, head)| {
-            (groups[sequence]..groups[sequence + 1]).step_by(QUERIES).map(move |first| (sequence, head, first))
+            (groups[sequence]..groups[sequence + 1]).step_by(most).map(move |first| (sequence, head, first))
         })
         .collect();
     cpu.for_each(items.len(), |item| {
         let (sequence, head, first) = items[item];
-        let count = QUERIES.min(groups[sequence + 1] - first);
-        cpu.isa().dispatch(Block { inputs, y: &y, log_sum_exp: log_sum_exp.as_ref(), sequence, head, first, count });
+        let count = most.min(groups[sequence + 1] - first);
+        let block = Block { inputs, y: &y, log_sum_exp: log_sum_exp.as_ref(), sequence, head, first, count };
+        match rounds {
+            true => cpu.isa().dispatch_bf16(block),
+            false => cpu.isa().dispatch(block),
+        }
     })
 }
 
 /// Some queries of one head in one sequence.
-struct Block<'a> {
-    inputs: &'a Inputs<'a, Cpu>,
+pub struct Block<'a> {
+    pub inputs: &'a Inputs<'a, Cpu>,
     y: &'a SharedRows<'a>,
     log_sum_exp: Option<&'a SharedRows<'a>>,
     sequence: usize,
-    head: usize,
+    pub head: usize,
     /// First row of the queries, and their number.
-    first: usize,
-    count: usize,
+    pub first: usize,
+    pub count: usize,
 }
 
 impl Kernel for Block<'_> {
@@ -67,47 +89,70 @@ impl Kernel for Block<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        self.answer(s, Exact::new::<S>(&self));
+    }
+}
+
+impl DotKernel for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self, d: D) {
+        self.answer(d.simd(), Rounded::new(d, &self));
+    }
+}
+
+impl Block<'_> {
+    #[inline(always)]
+    fn answer<S: Simd>(&self, s: S, mut products: impl Products<S>) {
         let dim = self.inputs.dim();
         let all = self.inputs.offsets[self.sequence]..self.inputs.offsets[self.sequence + 1];
         let keys = all.start..self.inputs.end_of_keys(self.first + self.count - 1, &all);
-        let span = KEYS.min(keys.len()).next_multiple_of(gemm::width::<S>());
-        let padded = dim.next_multiple_of(gemm::width::<S>());
-        let mut scores = vec![0.0; self.count * span];
+        let (span, padded) = (products.padded(KEYS.min(keys.len())), products.padded(dim));
+        let scores = QUERIES.min(self.count) * span;
+        let mut factors = vec![0.0; if self.inputs.drops() { scores } else { 0 }];
+        let mut scores = vec![0.0; scores];
         let mut sums = vec![0.0; self.count * padded];
-        let mut factors = vec![0.0; if self.inputs.drops() { self.count * span } else { 0 }];
-        let mut running = [Running::NONE; QUERIES];
+        let mut running = vec![Running::NONE; self.count];
         for from in keys.clone().step_by(KEYS) {
             let block = from..keys.end.min(from + KEYS);
-            let seeing = self.inputs.blind(self.first..self.first + self.count, from)..self.count;
-            let held = seeing.start * span;
-            self.score(s, seeing.clone(), block.clone(), &mut scores, span);
-            relative::add_scores(
-                s,
-                self.inputs,
-                self.head,
-                self.first + seeing.start..self.first + self.count,
-                block.clone(),
-                &mut scores[held..],
-                span,
-            );
-            let scale = 1.0 / (dim as f32).sqrt();
-            for query in seeing.clone() {
-                let row = &mut scores[query * span..][..block.len()];
-                let seen = self.inputs.end_of_keys(self.first + query, &block) - from;
-                let (row, masked) = row.split_at_mut(seen);
-                masked.fill(0.0);
-                let shrink = running[query].absorb(s, row, scale);
-                if from > keys.start {
-                    scale_row(s, &mut sums[query * padded..][..padded], shrink);
+            let blind = self.inputs.blind(self.first..self.first + self.count, from);
+            products.hold(s, self, block.clone());
+            for first in (0..self.count).step_by(QUERIES) {
+                let seeing = blind.max(first)..self.count.min(first + QUERIES);
+                if seeing.is_empty() {
+                    continue;
                 }
+                let held = (seeing.start - first) * span;
+                products.score(s, self, first, seeing.clone(), &mut scores, span);
+                relative::add_scores(
+                    s,
+                    self.inputs,
+                    self.head,
+                    self.first + seeing.start..self.first + seeing.end,
+                    block.clone(),
+                    &mut scores[held..],
+                    span,
+                );
+                let scale = 1.0 / (dim as f32).sqrt();
+                for query in seeing.clone() {
+                    let row = &mut scores[(query - first) * span..][..block.len()];
+                    let seen = self.inputs.end_of_keys(self.first + query, &block) - from;
+                    let (row, masked) = row.split_at_mut(seen);
+                    masked.fill(0.0);
+                    let shrink = running[query].absorb(s, row, scale);
+                    if from > keys.start {
+                        scale_row(s, &mut sums[query * padded..][..padded], shrink);
+                    }
+                }
+                if !factors.is_empty() {
+                    let places = block.start - keys.start..block.end - keys.start;
+                    let (row, count) = (self.first + seeing.start, seeing.len());
+                    self.inputs.draw(self.head, row, count, places, &mut factors[held..], span);
+                    multiply(s, &mut scores[held..], &factors[held..]);
+                }
+                products.weigh(s, &scores[held..], span, &mut sums[seeing.start * padded..seeing.end * padded], padded);
             }
-            if !factors.is_empty() {
-                let places = block.start - keys.start..block.end - keys.start;
-                let (first, count) = (self.first + seeing.start, seeing.len());
-                self.inputs.draw(self.head, first, count, places, &mut factors[held..], span);
-                multiply(s, &mut scores[held..], &factors[held..]);
-            }
-            self.weigh(s, seeing, block, &scores, span, &mut sums, padded);
         }
         for query in 0..self.count {
             let sums = &mut sums[query * padded..][..padded];
@@ -119,72 +164,6 @@ impl Kernel for Block<'_> {
                 // SAFETY: as above.
                 let kept = unsafe { kept.row(self.first + query, self.head, 1) };
                 kept[0] = largest + total.ln();
-            }
-        }
-    }
-}
-
-impl Block<'_> {
-    /// `scores[query, key] = q · k` for some of the queries and a block of keys.
-    #[inline(always)]
-    fn score<S: Simd>(&self, s: S, queries: Range<usize>, keys: Range<usize>, scores: &mut [f32], span: usize) {
-        let (query, query_stride) = self.inputs.head(&self.inputs.query, self.head, self.first + queries.start);
-        let (key, key_stride) = self.inputs.head(&self.inputs.key, self.head, keys.start);
-        let (dim, width) = (self.inputs.dim(), gemm::width::<S>());
-        let mut panel = vec![0.0; DEPTH.min(dim) * width];
-        for column in (0..keys.len()).step_by(width) {
-            let columns = width.min(keys.len() - column);
-            for from in (0..dim).step_by(DEPTH) {
-                let depth = DEPTH.min(dim - from);
-                gemm::pack_rows(s, &key[column * key_stride + from..], key_stride, columns, depth, &mut panel);
-                let start = if from == 0 { Start::Zero } else { Start::Held };
-                // SAFETY: `forward` checked that the query matrix has `count` rows from `first` on, and `queries` lie
-                // below `count`; scores has `count` rows of `span`, a multiple of the panel's width; the panel was just
-                // packed to `depth` rows.
-                unsafe {
-                    let rows = Rows {
-                        count: queries.len(),
-                        a: query.as_ptr().add(from),
-                        a_stride: query_stride,
-                        c: scores.as_mut_ptr().add(queries.start * span + column),
-                        c_stride: span,
-                    };
-                    gemm::multiply(s, rows, depth, panel.as_ptr(), start, Activation::Identity, Ahead::NONE);
-                }
-            }
-        }
-    }
-
-    /// `sums[query] += Σ weight[query, key] · v` for some of the queries and a block of keys.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)] // two ranges, and two matrices with the distance between their rows
-    fn weigh<S: Simd>(
-        &self,
-        s: S,
-        queries: Range<usize>,
-        keys: Range<usize>,
-        weights: &[f32],
-        span: usize,
-        sums: &mut [f32],
-        padded: usize,
-    ) {
-        let (value, stride) = self.inputs.head(&self.inputs.value, self.head, keys.start);
-        let (dim, width) = (self.inputs.dim(), gemm::width::<S>());
-        let mut panel = vec![0.0; keys.len() * width];
-        for column in (0..dim).step_by(width) {
-            let columns = width.min(dim - column);
-            gemm::pack_columns(s, &value[column..], stride, columns, keys.len(), &mut panel);
-            // SAFETY: weights has `count` rows of `span` ≥ keys.len(), and `queries` lie below `count`; sums has `count`
-            // rows of `padded`, a multiple of the panel's width; the panel was just packed to `keys.len()` rows.
-            unsafe {
-                let rows = Rows {
-                    count: queries.len(),
-                    a: weights.as_ptr().add(queries.start * span),
-                    a_stride: span,
-                    c: sums.as_mut_ptr().add(queries.start * padded + column),
-                    c_stride: padded,
-                };
-                gemm::multiply(s, rows, keys.len(), panel.as_ptr(), Start::Held, Activation::Identity, Ahead::NONE);
             }
         }
     }

@@ -335,6 +335,44 @@ fn long_sequences_cross_blocks_of_keys_and_queries() {
     }
 }
 
+/// With factors that are bf16 already, what is rounded are the weights: by 2⁻⁹ of each at most, against values below 3.
+#[test]
+fn weights_are_all_that_is_rounded_of_bf16() {
+    let narrow = |values: Vec<f32>| values.into_iter().map(|v| crate::dtype::bf16::from_f32(v).to_f32()).collect();
+    for (heads, dim) in [(1, 1), (2, 5), (3, 16), (2, 64), (1, 300)] {
+        let asked = Some(vec![vec![0, 6], vec![], (3..130).collect(), vec![2, 255, 299]]);
+        for ((relative, asked), direction) in every([(None, None), (Some(true), None), (None, asked)]) {
+            let case = Case { lengths: &[7, 1, 130, 300], asked, heads, dim, relative, dropout: None, direction };
+            let projected: Vec<f32> = narrow(case.projected());
+            let (wide, table) = (oracle::wide(&projected), oracle::wide(&case.table()));
+            let expected = reference(&case, &matrix(&wide, 3 * case.hidden()), &matrix(&table, dim));
+            let rows = case.rows();
+            let mut before: Option<(Isa, Vec<f32>)> = None;
+            for cpu in oracle::cpus() {
+                let mut tensors = Tensors::new(&cpu, &case);
+                tensors.projected.set(&cpu, &projected).unwrap();
+                let projected = &tensors.projected;
+                crate::ops::gather::forward(&cpu, projected, rows.rows(), &mut tensors.query).unwrap();
+                let mut y =
+                    Tensor::from_host(&cpu, &vec![f32::NAN; rows.len() * case.hidden()], rows.len(), case.hidden());
+                let y = y.as_mut().unwrap();
+                super::forward::compute(&cpu, &tensors.inputs(&case), y, None, true).unwrap();
+                let y = y.to_host(&cpu).unwrap();
+                for (index, &row) in rows.rows().iter().enumerate() {
+                    let tolerance = 3.0 / 512.0 + 2e-6 * (4.0 + (dim as f64).sqrt());
+                    oracle::close(&y[index * case.hidden()..][..case.hidden()], &expected.row(row).to_vec(), tolerance);
+                }
+                if let Some((isa, before)) = &before
+                    && *isa == cpu.isa()
+                {
+                    assert_eq!(&y, before, "{isa:?}: on one thread and on three");
+                }
+                before = Some((cpu.isa(), y));
+            }
+        }
+    }
+}
+
 #[test]
 fn only_the_rows_asked_for_are_answered() {
     for cpu in oracle::cpus() {

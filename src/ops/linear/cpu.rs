@@ -2,10 +2,8 @@
 //! matrices as they are stored.
 
 mod bands;
-mod numbers;
 mod pack;
 mod panels;
-mod tile;
 mod training;
 
 use std::ops::Range;

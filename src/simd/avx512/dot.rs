@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::Avx512;
+use crate::dtype::bf16;
 use crate::simd::dot::{Dot, DotKernel};
 
 /// Proof that the processor has AVX-512 BF16, F and DQ.
@@ -46,6 +47,11 @@ unsafe impl Dot for Avx512Bf16 {
     #[inline(always)]
     fn simd(self) -> Avx512 {
         self.0
+    }
+    #[inline(always)]
+    unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m512) {
+        // SAFETY: avx512bf16 by the token; sixteen bf16 are as many bits; the caller vouches for 16 writable values.
+        unsafe { _mm256_storeu_si256(target.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))) }
     }
     #[inline(always)]
     unsafe fn start(self, _: i32, _: *const i32) -> __m512 {

@@ -178,9 +178,11 @@ pub fn steps(vectors: &Vectors, case: &Value) -> Answer<Value> {
         let (name, argument) = step.as_object().unwrap().iter().next().unwrap();
         let answer = match name.as_str() {
             "accumulate" => {
-                let chosen =
-                    argument.as_array().unwrap().iter().map(|i| examples[i.as_u64().unwrap() as usize].clone());
-                let batch = Dataset::of(&chosen.collect::<Vec<_>>())?;
+                let numbers: Vec<usize> =
+                    argument.as_array().unwrap().iter().map(|i| i.as_u64().unwrap() as usize).collect();
+                let batch = Dataset::make(|batch, error| unsafe {
+                    cloze_dataset_select(data.0, numbers.as_ptr(), numbers.len(), batch, error)
+                })?;
                 let mut loss = 0.0;
                 call(|error| unsafe { cloze_trainer_accumulate(trainer.0, batch.0, null(), &mut loss, error) })?;
                 json!({ "loss": loss })
@@ -197,6 +199,20 @@ pub fn steps(vectors: &Vectors, case: &Value) -> Answer<Value> {
                 let (own, count) = (gradients.as_ptr(), gradients.len());
                 call(|error| unsafe { cloze_trainer_set_gradients(trainer.0, own, count, error) })?;
                 summary(&gradients)
+            }
+            "read_buffers" => {
+                let buffers: Vec<cloze_buffer> = sized(|out, capacity, count, error| unsafe {
+                    cloze_trainer_gradient_buffers(trainer.0, out, capacity, count, error)
+                })?;
+                let values = buffers.iter().map(|b| unsafe { std::slice::from_raw_parts(b.data, b.count) });
+                summary(&values.collect::<Vec<_>>().concat())
+            }
+            "checkpoint_and_resume" => {
+                let folder = tempfile::tempdir().unwrap();
+                let folder = c_path(&folder.path().join("checkpoint"));
+                call(|error| unsafe { cloze_trainer_checkpoint(trainer.0, folder.as_ptr(), error) })?;
+                call(|error| unsafe { cloze_trainer_resume(trainer.0, folder.as_ptr(), error) })?;
+                Value::Null
             }
             "average_with_start" => {
                 let mean: Vec<f32> = parameters()?.iter().zip(&start).map(|(a, b)| (a + b) / 2.0).collect();

@@ -305,6 +305,13 @@ impl<'a> Learning for &'a C {
         answer(status, &error, || Data { library: &self.library, dataset })
     }
 
+    fn select(&self, data: &Data<'a>, numbers: &[usize]) -> Answer<Data<'a>> {
+        let (mut dataset, mut error) = (null_mut(), record());
+        let select = exported!(&self.library, cloze_dataset_select(_, _, _, _, _));
+        let status = unsafe { select(data.dataset, numbers.as_ptr(), numbers.len(), &mut dataset, &mut error) };
+        answer(status, &error, || Data { library: &self.library, dataset })
+    }
+
     fn count(&self, data: &Data<'a>) -> usize {
         let count = exported!(&self.library, cloze_dataset_count(_));
         unsafe { count(data.dataset) }
@@ -379,6 +386,13 @@ impl<'a> Learning for &'a C {
         })
     }
 
+    fn checkpoint(&self, trainer: &mut Trainer<'a>, folder: &Path) -> Answer<()> {
+        let (folder, mut error) = (path_string(folder), record());
+        let checkpoint = exported!(&self.library, cloze_trainer_checkpoint(_, _, _));
+        let status = unsafe { checkpoint(trainer.trainer, folder.as_ptr(), &mut error) };
+        answer(status, &error, || ())
+    }
+
     fn resume(&self, trainer: &mut Trainer<'a>, folder: &Path) -> Answer<()> {
         let (folder, mut error) = (path_string(folder), record());
         let resume = exported!(&self.library, cloze_trainer_resume(_, _, _));
@@ -423,6 +437,14 @@ impl<'a> Learning for &'a C {
     fn gradients(&self, trainer: &mut Trainer<'a>) -> Answer<Vec<f32>> {
         let ask = exported!(&self.library, cloze_trainer_gradients(_, _, _, _, _));
         sized(|numbers, capacity, count, error| unsafe { ask(trainer.trainer, numbers, capacity, count, error) })
+    }
+
+    fn gradient_buffers(&self, trainer: &mut Trainer<'a>) -> Answer<Vec<(*mut f32, usize)>> {
+        let ask = exported!(&self.library, cloze_trainer_gradient_buffers(_, _, _, _, _));
+        let buffers = sized(|buffers: *mut cloze_buffer, capacity, count, error| unsafe {
+            ask(trainer.trainer, buffers, capacity, count, error)
+        });
+        Ok(buffers?.iter().map(|buffer| (buffer.data, buffer.count)).collect())
     }
 
     fn set_gradients(&self, trainer: &mut Trainer<'a>, gradients: &[f32]) -> Answer<()> {

@@ -47,6 +47,10 @@ impl Learning for Rust {
         Dataset::read(file, None, kind).map_err(failure)
     }
 
+    fn select(&self, data: &Dataset, numbers: &[usize]) -> Answer<Dataset> {
+        data.select(numbers).map_err(failure)
+    }
+
     fn count(&self, data: &Dataset) -> usize {
         data.len()
     }
@@ -83,6 +87,10 @@ impl Learning for Rust {
         Ok(Fit { steps: fitted.steps, best: fitted.best, stopped_early: fitted.stopped_early })
     }
 
+    fn checkpoint(&self, trainer: &mut Trainer, folder: &Path) -> Answer<()> {
+        trainer.checkpoint(folder).map_err(failure)
+    }
+
     fn resume(&self, trainer: &mut Trainer, folder: &Path) -> Answer<()> {
         trainer.resume(folder).map_err(failure)
     }
@@ -109,6 +117,10 @@ impl Learning for Rust {
 
     fn gradients(&self, trainer: &mut Trainer) -> Answer<Vec<f32>> {
         trainer.gradients().map_err(failure)
+    }
+
+    fn gradient_buffers(&self, trainer: &mut Trainer) -> Answer<Vec<(*mut f32, usize)>> {
+        trainer.gradient_buffers().map_err(failure)
     }
 
     fn set_gradients(&self, trainer: &mut Trainer, gradients: &[f32]) -> Answer<()> {

@@ -5,14 +5,16 @@
 
 use std::ops::Range;
 
-use super::numbers::{PairRows, Span, Steps, write_bf16};
-use super::tile::Heights;
 use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, CpuBuffer, Device};
 use crate::error::Result;
+use crate::ops::dot::numbers::{PairRows, Span, Steps, write_bf16};
+use crate::ops::dot::tile::{Band, Heights, part};
+use crate::ops::dot::turn::interleave;
 use crate::ops::product::{Stored, Transposed};
 use crate::ops::shared::SharedRows;
-use crate::simd::{Kernel, MAX_LANES, Simd};
+use crate::simd::MAX_LANES;
+use crate::simd::dot::{Dot, DotKernel};
 
 /// Rows of groups, in bands.
 pub struct Bands {
@@ -25,18 +27,6 @@ pub struct Bands {
     count: usize,
 }
 
-/// Some rows of [`Bands`].
-pub struct Band<'a> {
-    /// Which rows.
-    pub rows: Range<usize>,
-    /// `[groups of the depth, rows]`
-    pub groups: &'a [u32],
-    /// Of every row: what its integers are multiples of.
-    pub scales: &'a [f32],
-    /// Of every row: the integer that stands for 0.
-    pub zeros: &'a [f32],
-}
-
 impl Bands {
     /// A `[rows, depth]`, of which neither is 0, in the arithmetic of `cpu`.
     pub fn of_rows(cpu: &Cpu, a: Stored<'_>, shape: (usize, usize)) -> Result<Self> {
@@ -46,7 +36,7 @@ impl Bands {
         Self::build(cpu, (shape.0, groups), |rows, target| {
             let mut room = cpu.alloc::<f32>(room * rows.len())?;
             let a = Stored { values: &a.values[rows.start * a.stride..], ..a };
-            cpu.isa().dispatch(FillRows {
+            cpu.dispatch_dot(FillRows {
                 arithmetic,
                 a,
                 shape: (rows.len(), depth),
@@ -70,8 +60,7 @@ impl Bands {
         })
     }
 
-    /// Bands of nearly equal height, each of which `fill` writes: a tile of one or two rows would wait on the latency of
-    /// its few sums.
+    /// Bands of nearly equal height, each of which `fill` writes.
     fn build(
         cpu: &Cpu,
         (rows, groups): (usize, usize),
@@ -114,11 +103,6 @@ impl Bands {
     }
 }
 
-/// Part `index` of `count` nearly equal ones of `rows`.
-fn part(rows: usize, index: usize, count: usize) -> Range<usize> {
-    index * rows / count..(index + 1) * rows / count
-}
-
 /// f32 in a cache line.
 const LINE: usize = 16;
 
@@ -134,11 +118,12 @@ struct FillRows<'a> {
     target: &'a mut [f32],
 }
 
-impl Kernel for FillRows<'_> {
+impl DotKernel for FillRows<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<D: Dot>(self, d: D) {
+        let s = d.simd();
         let Self { arithmetic, a, shape: (rows, depth), groups, room, target } = self;
         if arithmetic == Arithmetic::F32 {
             return interleave(s, a, (rows, depth), target, rows);
@@ -149,7 +134,7 @@ impl Kernel for FillRows<'_> {
             // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
             let numbers = unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast::<u32>(), groups) };
             if arithmetic == Arithmetic::Bf16 {
-                write_bf16(s, x, numbers);
+                write_bf16(d, x, numbers);
                 continue;
             }
             let Span { low, high, odd } = Span::of(s, x);
@@ -162,38 +147,5 @@ impl Kernel for FillRows<'_> {
         let end = &mut target[groups * rows..];
         end[..rows].copy_from_slice(&scales[..rows]);
         end[rows..2 * rows].copy_from_slice(&zeros[..rows]);
-    }
-}
-
-/// `target[k · width + row] = source[row, k]`. Rows are at most a vector's; where `width` is less than that, `target` has room
-/// for a vector more.
-#[inline(always)]
-pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usize), target: &mut [f32], width: usize) {
-    assert!(rows >= 1 && rows <= S::LANES && rows <= width && depth >= 1);
-    assert!((rows - 1) * source.stride + depth <= source.values.len());
-    assert!((depth - 1) * width + S::LANES <= target.len());
-    let (stride, source, target) = (source.stride, source.values.as_ptr(), target.as_mut_ptr());
-    let whole = depth - depth % S::LANES;
-    let mut turned = [0.0; MAX_LANES * MAX_LANES];
-    for k in (0..whole).step_by(S::LANES) {
-        // SAFETY: places k..k + LANES of rows below `rows` are within the source, LANES² values are within `turned`, and
-        // LANES values from any place of the target on are within it, by the assertions above. A place is written before
-        // those after it, which lie where its last lanes went.
-        unsafe {
-            s.transpose_ptr(
-                |row| s.load_ptr(source.add(row.min(rows - 1) * stride + k)),
-                turned.as_mut_ptr(),
-                S::LANES,
-            );
-            for j in 0..S::LANES {
-                s.store_ptr(target.add((k + j) * width), s.load_ptr(turned.as_ptr().add(j * S::LANES)));
-            }
-        }
-    }
-    for k in whole..depth {
-        for row in 0..rows {
-            // SAFETY: within both by the assertions above.
-            unsafe { target.add(k * width + row).write(*source.add(row * stride + k)) };
-        }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::bands::interleave;
-use super::numbers::{PairRows, Span, Steps, write_bf16};
 use crate::device::cpu::{Arithmetic, Groups, Packed};
 use crate::device::{Cpu, Device, Tensor};
 use crate::error::Result;
+use crate::ops::dot::numbers::{PairRows, Span, Steps, write_bf16};
+use crate::ops::dot::tile::width;
+use crate::ops::dot::turn::interleave;
 use crate::ops::gemm::{self, Source};
 use crate::ops::linear::Weight;
 use crate::ops::product::Stored;
@@ -108,7 +109,7 @@ fn fill_rows<E: Source>(cpu: &Cpu, width: usize, weight: &Tensor<Cpu, E>, groups
         let room = room.as_mut_slice()?;
         match arithmetic {
             Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
-            _ => cpu.isa().dispatch(PackNarrow { arithmetic, rows, depth, width, room, panel }),
+            _ => cpu.dispatch_dot(PackNarrow { arithmetic, rows, depth, width, room, panel }),
         }
         Ok(())
     })
@@ -147,11 +148,6 @@ impl DotKernel for Width {
     }
 }
 
-/// Columns of a panel.
-pub const fn width<D: Dot>() -> usize {
-    <D::Simd as Simd>::LANES * D::TILE_VECTORS
-}
-
 struct PackF32<'a, 'b, E> {
     /// `[outputs of the panel, depth]`
     rows: &'a [E],
@@ -184,11 +180,12 @@ struct PackNarrow<'a, 'b, E> {
     panel: &'a mut Panel<'b>,
 }
 
-impl<E: Source> Kernel for PackNarrow<'_, '_, E> {
+impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<D: Dot>(self, d: D) {
+        let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
         let (width, depth, panel) = (self.width, self.depth, self.panel);
         let (wide, narrow) = self.room.split_at_mut(depth);
         let groups = narrow.len() / width;
@@ -209,15 +206,15 @@ impl<E: Source> Kernel for PackNarrow<'_, '_, E> {
                 panel.scales[output] = scale + odd;
                 panel.sums[output] = bytes.map(|byte| i32::from(byte.cast_signed())).sum();
             } else {
-                write_bf16(s, wide, numbers);
+                write_bf16(d, wide, numbers);
             }
         }
         // SAFETY: as above.
         let target =
             unsafe { std::slice::from_raw_parts_mut(panel.groups.as_mut_ptr().cast::<f32>(), panel.groups.len()) };
-        for first in (0..width).step_by(S::LANES) {
+        for first in (0..width).step_by(lanes) {
             let rows = Stored { values: &narrow[first * groups..], stride: groups };
-            interleave(s, rows, (S::LANES.min(width - first), groups), &mut target[first..], width);
+            interleave(s, rows, (lanes.min(width - first), groups), &mut target[first..], width);
         }
     }
 }

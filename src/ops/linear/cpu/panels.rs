@@ -6,12 +6,11 @@
 use std::ops::Range;
 
 use super::bands::Bands;
-use super::pack::width;
-use super::tile::{Heights, Tile};
 use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
 use crate::error::Result;
 use crate::ops::activation::{self, Activation};
+use crate::ops::dot::tile::{Heights, Tile, width};
 use crate::ops::gemm::{DEPTH, Start};
 use crate::ops::shared::SharedRows;
 use crate::simd::MAX_LANES;
@@ -154,7 +153,7 @@ impl DotKernel for Block<'_> {
                         start: if from == 0 { start } else { Start::Held },
                         c,
                         c_stride,
-                        turn: (index - bands.start, bands.len()),
+                        turn: Some((index - bands.start, bands.len())),
                     };
                     // SAFETY: as above; there is room aside for the rows of a band.
                     unsafe { tile.multiply(d) };

@@ -1,10 +1,20 @@
-//! The register tile of products with packed weights.
+//! The register tile: some rows of A, in a band, times a panel of B.
 
-use super::bands::Band;
-use super::pack::width;
+use std::ops::Range;
+
 use crate::ops::gemm::Start;
 use crate::simd::Simd;
 use crate::simd::dot::{Dot, DotKernel};
+
+/// Columns of a panel.
+pub const fn width<D: Dot>() -> usize {
+    <D::Simd as Simd>::LANES * D::TILE_VECTORS
+}
+
+/// Part `index` of `count` nearly equal ones of `rows`: a tile of one or two rows would wait on the latency of its few sums.
+pub fn part(rows: usize, index: usize, count: usize) -> Range<usize> {
+    index * rows / count..(index + 1) * rows / count
+}
 
 /// Rows that a tile may have.
 pub struct Heights;
@@ -25,6 +35,18 @@ impl DotKernel for Heights {
     }
 }
 
+/// Some rows of A, place by place of the depth.
+pub struct Band<'a> {
+    /// Which rows.
+    pub rows: Range<usize>,
+    /// `[groups of the depth, rows]`
+    pub groups: &'a [u32],
+    /// Of every row: what its integers are multiples of.
+    pub scales: &'a [f32],
+    /// Of every row: the integer that stands for 0.
+    pub zeros: &'a [f32],
+}
+
 /// A band of A, a panel of B, and where their products go.
 pub struct Tile<'a> {
     /// Rows of A; of their groups, those of this part of the depth.
@@ -41,8 +63,8 @@ pub struct Tile<'a> {
     pub c: *mut f32,
     /// Values between rows of C.
     pub c_stride: usize,
-    /// Which tile it is of so many that multiply the panel.
-    pub turn: (usize, usize),
+    /// Which tile it is of so many that multiply the panel, which streams from memory; `None` where it is near.
+    pub turn: Option<(usize, usize)>,
 }
 
 /// Memory that is on its way from further caches while a tile multiplies. Addresses are hints: any will do.
@@ -56,6 +78,9 @@ pub struct Ahead {
 
 impl Ahead {
     const LINE: usize = 64;
+
+    /// Nothing.
+    const NONE: Ahead = Ahead { next: std::ptr::null(), lines: 0 };
 
     /// How far before it is needed memory is asked for, in groups.
     const DISTANCE: usize = 4096;
@@ -107,19 +132,22 @@ impl Tile<'_> {
     /// As for [`Tile::multiply`], with the lengths it checks.
     #[inline(always)]
     unsafe fn of_height<D: Dot, const VECTORS: usize>(&self, d: D, rows: usize) {
-        let (width, (index, count)) = (width::<D>(), self.turn);
+        let width = width::<D>();
+        let share = |part: usize, parts: usize| match self.turn {
+            Some((index, count)) => Ahead::share(self.panel, width, index * parts + part, count * parts),
+            None => Ahead::NONE,
+        };
         macro_rules! heights {
             (all $($wide:literal)*, one $($tall:literal)*) => {
                 match rows {
                     // SAFETY: the caller's promise. The guards remove tiles too high for the registers.
                     $($wide if $wide <= D::TILE_ROWS => unsafe {
-                        self.run::<D, VECTORS, $wide>(d, 0, Ahead::share(self.panel, width, index, count))
+                        self.run::<D, VECTORS, $wide>(d, 0, share(0, 1))
                     },)*
                     // One vector of columns after the other, each of which leaves room for more rows.
                     $($tall if $tall > D::TILE_ROWS && $tall <= D::TALL_ROWS => for vector in 0..VECTORS {
-                        let ahead = Ahead::share(self.panel, width, index * VECTORS + vector, count * VECTORS);
                         // SAFETY: as above.
-                        unsafe { self.run::<D, 1, $tall>(d, vector, ahead) }
+                        unsafe { self.run::<D, 1, $tall>(d, vector, share(vector, VECTORS)) }
                     },)*
                     other => debug_assert!(false, "tile of {other} rows"),
                 }

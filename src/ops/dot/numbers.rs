@@ -2,6 +2,7 @@
 
 use crate::dtype::bf16;
 use crate::ops::gemm::Source;
+use crate::simd::dot::Dot;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 
 /// The interval from the least to the largest of some numbers, widened to hold 0.
@@ -76,13 +77,13 @@ impl Steps {
 
 /// Writes `x` as bf16, two a group; what is left of the groups is 0.
 #[inline(always)]
-pub fn write_bf16<S: Simd>(s: S, x: &[f32], groups: &mut [u32]) {
+pub fn write_bf16<D: Dot>(d: D, x: &[f32], groups: &mut [u32]) {
     assert!(2 * groups.len() >= x.len());
-    let numbers = groups.as_mut_ptr().cast::<bf16>();
-    let whole = x.len() - x.len() % S::LANES;
-    for k in (0..whole).step_by(S::LANES) {
+    let (numbers, lanes) = (groups.as_mut_ptr().cast::<bf16>(), <D::Simd as Simd>::LANES);
+    let whole = x.len() - x.len() % lanes;
+    for k in (0..whole).step_by(lanes) {
         // SAFETY: x.len() numbers fit the groups by the assertion above, and k + LANES is not beyond them.
-        unsafe { s.store_bf16_ptr(numbers.add(k), s.load(&x[k..])) };
+        unsafe { d.store_bf16_ptr(numbers.add(k), d.simd().load(&x[k..])) };
     }
     for (k, &value) in x.iter().enumerate().skip(whole) {
         // SAFETY: as above.
@@ -124,7 +125,7 @@ impl<E: Source> Kernel for PairRows<'_, E> {
                 let (low, high) = (vector(s, values, low + column), vector(s, values, high + column));
                 // SAFETY: within the groups by the assertion above. A pair of rows is written before those after it, which
                 // lie where its last lanes went.
-                unsafe { write_pairs(s, low, high, groups.as_mut_ptr().add(k * width + column)) };
+                unsafe { s.store_bf16_pairs_ptr(groups.as_mut_ptr().add(k * width + column), low, high) };
             }
         }
     }
@@ -142,22 +143,4 @@ fn vector<S: Simd, E: Source>(s: S, values: &[E], first: usize) -> S::V {
         *lane = value.to_f32();
     }
     s.load(&lanes)
-}
-
-/// Writes a group a lane: `low` as its first bf16, `high` as its second.
-///
-/// # Safety
-/// `target` is valid for writes of `S::LANES` groups.
-#[inline(always)]
-unsafe fn write_pairs<S: Simd>(s: S, low: S::V, high: S::V, target: *mut u32) {
-    let (mut first, mut second) = ([bf16::ZERO; MAX_LANES], [bf16::ZERO; MAX_LANES]);
-    // SAFETY: both arrays have a vector's numbers, and the caller vouches for the target.
-    unsafe {
-        s.store_bf16_ptr(first.as_mut_ptr(), low);
-        s.store_bf16_ptr(second.as_mut_ptr(), high);
-        for lane in 0..S::LANES {
-            let group = u32::from(first[lane].to_bits()) | u32::from(second[lane].to_bits()) << 16;
-            target.add(lane).write(group);
-        }
-    }
 }
