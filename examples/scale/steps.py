@@ -20,12 +20,13 @@ class Compute:
 
     @classmethod
     def through(cls, few: tuple[int, float], many: tuple[int, float]) -> Compute:
-        """The line through two measurements (examples, seconds)."""
+        """The line through two measurements (examples, seconds); through 0 and the larger, where nothing is fixed."""
         (low, fast), (high, slow) = few, many
         if not (low < high and fast < slow):
             raise ValueError(f"{low} examples in {fast:g} s and {high} in {slow:g} s: expected more, in more time")
         each = (slow - fast) / (high - low)
-        return cls(max(0.0, fast - each * low), each)
+        fixed = fast - each * low
+        return cls(fixed, each) if fixed > 0 else cls(0.0, slow / high)
 
 
 def ring(size: float, ranks: float, link: Link) -> float:

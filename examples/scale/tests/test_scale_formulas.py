@@ -167,6 +167,7 @@ def test_ring() -> None:
 def test_line_through_two_batches() -> None:
     compute = Compute.through((4, 1.5), (16, 4.5))
     assert (compute.fixed, compute.each) == (0.5, 0.25)
+    assert Compute.through((4, 0.9), (16, 4.0)) == Compute(0.0, 0.25)
     with pytest.raises(ValueError, match="4 examples in 2 s and 16 in 1 s"):
         Compute.through((4, 2.0), (16, 1.0))
 
