@@ -376,7 +376,11 @@ func (v *vectors) step(t *cloze.Trainer, start []float32, examples []any, name s
 		if err := t.Checkpoint(folder); err != nil {
 			return nil, err
 		}
-		return nil, t.Resume(folder)
+		if err := t.Resume(folder); err != nil {
+			return nil, err
+		}
+		parameters, err := t.Parameters()
+		return sums(parameters), err
 	case "average_with_start":
 		now, err := t.Parameters()
 		if err != nil {

@@ -293,7 +293,7 @@ Json train(const Vectors &vectors, const Model &model, const Json &given) {
 
 Json steps(const Vectors &vectors, const Model &model, const Json &given) {
     const Json::List &examples = vectors.examples(given["examples"]);
-    const Dataset data = dataset_of(examples);
+    const cloze::Dataset data = dataset_of(examples);
     Trainer trainer(model, train_options(vectors.constants(), given["options"]), data);
     const std::vector<float> start = trainer.parameters();
     Json::List answers;
@@ -317,7 +317,7 @@ Json steps(const Vectors &vectors, const Model &model, const Json &given) {
             const TemporaryFolder folder;
             trainer.checkpoint(folder / "checkpoint");
             trainer.resume(folder / "checkpoint");
-            answers.emplace_back();
+            answers.push_back(summary(trainer.parameters()));
         } else if (name == "average_with_start") {
             std::vector<float> mean = trainer.parameters();
             for (std::size_t i = 0; i < mean.size(); i++) mean[i] = (mean[i] + start[i]) / 2;

@@ -344,7 +344,7 @@ namespace Cloze.Tests
                     string checkpoint = Path.Combine(Place.New(), "checkpoint");
                     trainer.Checkpoint(checkpoint);
                     trainer.Resume(checkpoint);
-                    return null;
+                    return Summary(trainer.Parameters());
                 case "average_with_start":
                     float[] mean = trainer.Parameters().Zip(start, (a, b) => (a + b) / 2).ToArray();
                     trainer.SetParameters(mean);

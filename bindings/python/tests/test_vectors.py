@@ -247,7 +247,7 @@ class Scenario:
             elif what == "checkpoint_and_resume":
                 trainer.checkpoint(self.folder / "checkpoint")
                 trainer.resume(self.folder / "checkpoint")
-                answers.append(None)
+                answers.append(summary(trainer.parameters()))
             elif what == "average_with_start":
                 mean = (trainer.parameters() + start) / 2
                 trainer.set_parameters(mean)

@@ -212,7 +212,7 @@ pub fn steps(vectors: &Vectors, case: &Value) -> Answer<Value> {
                 let folder = c_path(&folder.path().join("checkpoint"));
                 call(|error| unsafe { cloze_trainer_checkpoint(trainer.0, folder.as_ptr(), error) })?;
                 call(|error| unsafe { cloze_trainer_resume(trainer.0, folder.as_ptr(), error) })?;
-                Value::Null
+                summary(&parameters()?)
             }
             "average_with_start" => {
                 let mean: Vec<f32> = parameters()?.iter().zip(&start).map(|(a, b)| (a + b) / 2.0).collect();
