@@ -757,7 +757,7 @@ typedef struct cloze_trainer cloze_trainer;
 #define CLOZE_OBJECTIVE_CAUSAL_LM 9u     /* the next word at each place, of causal models. NONE: of the whole text; TOKENS: of
                                           * the places whose own label is not CLOZE_IGNORED. @since 0.3.0 */
 
-/* What trains. The head always does, and except with LoRA the pooler that it stands on. */
+/* What trains. The head always does, and the pooler that it stands on; with LoRA only a pooler that is new. */
 #define CLOZE_TRAINABLE_ALL 0u
 #define CLOZE_TRAINABLE_LAYERS 1u /* all layers, not the embeddings */
 #define CLOZE_TRAINABLE_TOP 2u    /* as many of the last layers as the options say */

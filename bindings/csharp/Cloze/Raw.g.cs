@@ -856,7 +856,7 @@ namespace Cloze
         /// </summary>
         internal const uint CLOZE_OBJECTIVE_CAUSAL_LM = 9;
 
-        // What trains. The head always does, and except with LoRA the pooler that it stands on.
+        // What trains. The head always does, and the pooler that it stands on; with LoRA only a pooler that is new.
         internal const uint CLOZE_TRAINABLE_ALL = 0;
         /// <summary>all layers, not the embeddings</summary>
         internal const uint CLOZE_TRAINABLE_LAYERS = 1;

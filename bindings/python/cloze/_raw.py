@@ -598,7 +598,7 @@ CLOZE_OBJECTIVE_PRETRAINING = 8  # MASKED_LM and NEXT_SENTENCE together, from a 
 # CLOZE_IGNORED. Since 0.3.0
 CLOZE_OBJECTIVE_CAUSAL_LM = 9
 
-# What trains. The head always does, and except with LoRA the pooler that it stands on.
+# What trains. The head always does, and the pooler that it stands on; with LoRA only a pooler that is new.
 CLOZE_TRAINABLE_ALL = 0
 CLOZE_TRAINABLE_LAYERS = 1  # all layers, not the embeddings
 CLOZE_TRAINABLE_TOP = 2  # as many of the last layers as the options say
