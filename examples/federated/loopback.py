@@ -9,7 +9,6 @@ it again later. All processes are gone when this one ends, however it ends short
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -26,7 +25,7 @@ from typing import Any
 
 from cloze_federated import shards
 from cloze_federated.settings import Settings
-from simulate import parse
+from simulate import arguments, parse
 
 HERE = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -177,12 +176,7 @@ def last_round(settings: Settings) -> Any:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("train", type=Path)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("config", nargs="*", metavar="KEY=VALUE")
-    parser.add_argument("--alpha", type=float, default=0.5)
-    parser.add_argument("--least", type=int, default=8, help="examples that every client has")
+    parser = arguments(__doc__)
     parser.add_argument("--virtual", action="store_true", help="in the simulation engine")
     parser.add_argument("--kill", metavar="CLIENT@ROUND")
     parser.add_argument("--again-after", type=float, default=5, help="seconds")

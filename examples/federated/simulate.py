@@ -65,14 +65,20 @@ def converted(key: str, value: str, kind: type) -> Any:
         raise ValueError(f"{key} '{value}' is no {kind.__name__}") from None
 
 
-def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Texts, a folder to work in, how the texts are dealt, and the run config."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("train", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("config", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--alpha", type=float, default=0.5)
     parser.add_argument("--least", type=int, default=8, help="examples that every client has")
+    return parser
+
+
+def main() -> None:
+    """The command."""
+    parser = arguments(__doc__)
     parser.add_argument("--actors", type=int, default=os.cpu_count() or 1)
     given = parser.parse_intermixed_args()
     config = {"shards": str((given.work / "shards").absolute()), **parse(given.config)}

@@ -132,7 +132,8 @@ pub fn forward<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Hidden<D>) -> 
     device.attention_forward(inputs, y, None)
 }
 
-/// [`forward`], to the bit, and what [`backward`] needs of it.
+/// [`forward`], and what [`backward`] needs of it: to the bit, but where a device rounds the factors of an answer's products and
+/// not those of a gradient's.
 pub fn forward_saving<D: Op>(device: &D, inputs: &Inputs<'_, D>, y: &mut Hidden<D>) -> Result<Saved<D>> {
     inputs.check()?;
     y.reshape(device, inputs.rows.len(), inputs.hidden)?;
