@@ -93,7 +93,7 @@ class Place(TypedDict, total=False):
     """"cpu", the default; "cuda", "cuda:1": `NoDevice` where it cannot be used; "auto": a GPU that can be used and has
     room for the model, else the CPU."""
     precision: str
-    """What is computed in: "auto", bf16 on a GPU and f32 on the CPU; "f32", "bf16"; "f16" on a GPU; "int8" on the CPU."""
+    """Type it computes in: "auto", bf16 on a GPU and f32 on the CPU; "f32", "bf16"; on GPUs "f16"; on CPUs "int8"."""
     memory: str
     """How the CPU keeps weights: "fast", once more as products read them; "least", in the file that processes share."""
 

@@ -29,6 +29,7 @@ from ._calls import (
     string,
 )
 from ._data import Corpus, Dataset
+from ._errors import BufferTooSmall
 from ._library import functions
 from ._model import Floats, Folder, Model
 from ._recipe import TrainOptions, metrics_of, train_options
@@ -198,11 +199,16 @@ class Trainer(Owner):
         """Where the gradients lie, in the memory of the model's device: address and count of numbers of
         each tensor, in the order of `report`. Engines average them over machines in place; `apply` still
         divides them by the number of batches accumulated here. Valid until the next call on the trainer."""
-        count = c_size_t()
-        room = len(self.report["tensors"])
-        buffers = (_raw.cloze_buffer * max(room, 1))()
-        call(functions.cloze_trainer_gradient_buffers, self._handle, buffers, room, byref(count))
-        return [(address(buffer.data, c_void_p).value or 0, int(buffer.count)) for buffer in buffers[: count.value]]
+        count, room = c_size_t(), 64
+        while True:
+            buffers = (_raw.cloze_buffer * room)()
+            try:
+                call(functions.cloze_trainer_gradient_buffers, self._handle, buffers, room, byref(count))
+            except BufferTooSmall:
+                room = count.value
+                continue
+            found = buffers[: count.value]
+            return [(address(buffer.data, c_void_p).value or 0, int(buffer.count)) for buffer in found]
 
     def set_gradients(self, gradients: NDArray[Any] | Sequence[float]) -> None:
         """What the next `apply` takes instead, as the gradients of one batch."""
