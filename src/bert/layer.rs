@@ -10,6 +10,7 @@ use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::attention::{Columns, Direction, Inputs, Relative};
+use crate::ops::position_wise::{self, Fused, PositionWise};
 use crate::ops::{Accumulate, Ops, activation, add, assign, attention, dropout, gather, layer_norm, linear, lora};
 
 use super::adapter::{LayerAdapter, Target};
@@ -152,11 +153,25 @@ impl<D: Ops> Applied<'_, D> {
     fn finish(&self, device: &D, work: &mut Work<D>) -> Result<()> {
         let (layer, identity) = (self.layer, Activation::Identity);
         let Work { x, y, query, wide, .. } = work;
+        if self.adapter.is_none() && position_wise::forward(device, y, &self.position_wise(), x)? == Fused::Yes {
+            return Ok(());
+        }
         self.project(device, y, &[Target::AttentionOutput], identity, query)?;
         layer_norm::forward(device, query, Some(x), &layer.attention_norm.affine(), y)?;
         self.project(device, y, &[Target::Intermediate], self.shape.activation, wide)?;
         self.project(device, wide, &[Target::Output], identity, query)?;
         layer_norm::forward(device, query, Some(y), &layer.output_norm.affine(), x)
+    }
+
+    fn position_wise(&self) -> PositionWise<'_, D> {
+        PositionWise {
+            attention_output: self.layer.attention_output.linear(),
+            attention_norm: self.layer.attention_norm.affine(),
+            intermediate: self.layer.intermediate.linear(),
+            activation: self.shape.activation,
+            output: self.layer.output.linear(),
+            output_norm: self.layer.output_norm.affine(),
+        }
     }
 
     /// The same with dropout, and with what backward needs.

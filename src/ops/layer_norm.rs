@@ -7,6 +7,8 @@
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use std::ops::Range;
+
 use super::Accumulate;
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
@@ -148,28 +150,10 @@ impl Op for Cpu {
         if rows == 0 || width == 0 {
             return Ok(());
         }
-        let x = x.buffer().as_slice();
-        let residual = residual.map(|r| r.buffer().as_slice());
-        let (gamma, beta) = (&affine.gamma.buffer().as_slice()[..width], &affine.beta.buffer().as_slice()[..width]);
-        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width);
-        let saved = match saved {
-            Some(saved) => Some((
-                SharedRows::new(&mut saved.normal.buffer_mut().as_mut_slice()?[..rows * width], width),
-                SharedRows::new(&mut saved.scale.buffer_mut().as_mut_slice()?[..rows], 1),
-            )),
-            None => None,
-        };
+        let work = Forward::new(x, residual, affine, y, saved)?;
         self.for_each(rows.div_ceil(ROWS), |item| {
-            for row in item * ROWS..rows.min((item + 1) * ROWS) {
-                let values = row * width..(row + 1) * width;
-                // SAFETY: every item has its own rows.
-                let y = unsafe { y.row(row, 0, width) };
-                y.copy_from_slice(&x[values.clone()]);
-                let residual = residual.map(|r| &r[values]);
-                // SAFETY: as above.
-                let saved = saved.as_ref().map(|(n, s)| unsafe { (n.row(row, 0, width), &mut s.row(row, 0, 1)[0]) });
-                self.isa().dispatch(Row { residual, gamma, beta, epsilon: affine.epsilon, y, saved });
-            }
+            // SAFETY: every item has its own rows.
+            unsafe { work.run(self, item * ROWS..rows.min((item + 1) * ROWS)) };
         })
     }
 
@@ -218,66 +202,146 @@ impl Op for Cpu {
     }
 }
 
-struct Row<'a> {
+/// A forward pass on the CPU, some rows at a time.
+pub(super) struct Forward<'a> {
+    x: &'a [f32],
     residual: Option<&'a [f32]>,
     gamma: &'a [f32],
     beta: &'a [f32],
     epsilon: f32,
-    /// x on entry.
-    y: &'a mut [f32],
-    /// Where n and 1/√(σ² + ε) go.
-    saved: Option<(&'a mut [f32], &'a mut f32)>,
+    y: SharedRows<'a>,
+    /// n and 1/√(σ² + ε).
+    saved: Option<(SharedRows<'a>, SharedRows<'a>)>,
 }
 
-impl Kernel for Row<'_> {
+impl<'a> Forward<'a> {
+    /// Of all of `x` `[T, H]`, which is not empty; the others have the shapes that [`check`] asks for.
+    pub fn new(
+        x: &'a Tensor<Cpu>,
+        residual: Option<&'a Tensor<Cpu>>,
+        affine: &Affine<'a, Cpu>,
+        y: &'a mut Tensor<Cpu>,
+        saved: Option<&'a mut Saved<Cpu>>,
+    ) -> Result<Self> {
+        let (rows, width) = x.shape();
+        let (x, residual) = (x.buffer().as_slice(), residual.map(|r| r.buffer().as_slice()));
+        let saved = match saved {
+            Some(saved) => Some((
+                SharedRows::new(&mut saved.normal.buffer_mut().as_mut_slice()?[..rows * width], width),
+                SharedRows::new(&mut saved.scale.buffer_mut().as_mut_slice()?[..rows], 1),
+            )),
+            None => None,
+        };
+        Ok(Self {
+            x: &x[..rows * width],
+            residual: residual.map(|residual| &residual[..rows * width]),
+            gamma: &affine.gamma.buffer().as_slice()[..width],
+            beta: &affine.beta.buffer().as_slice()[..width],
+            epsilon: affine.epsilon,
+            y: SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width),
+            saved,
+        })
+    }
+
+    /// Computes some rows, and tells where y has them.
+    ///
+    /// # Safety
+    /// No one else computes or reads these rows until the result is dropped.
+    pub unsafe fn run(&self, cpu: &Cpu, rows: Range<usize>) -> &[f32] {
+        let first = rows.start;
+        cpu.isa().dispatch(Rows { pass: self, rows: rows.clone() });
+        // SAFETY: the caller's promise.
+        unsafe { self.y.rows_from(first, rows.len()) }
+    }
+}
+
+struct Rows<'a> {
+    pass: &'a Forward<'a>,
+    /// The caller's alone.
+    rows: Range<usize>,
+}
+
+impl Kernel for Rows<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let width = self.y.len();
-        let whole = width - width % S::LANES;
-        let (body, tail) = self.y.split_at_mut(whole);
-        if let Some(residual) = self.residual {
-            for (z, r) in body.chunks_exact_mut(S::LANES).zip(residual.chunks_exact(S::LANES)) {
-                let sum = s.add(s.load(z), s.load(r));
-                s.store(z, sum);
+        let pass = self.pass;
+        let width = pass.gamma.len();
+        for row in self.rows {
+            let values = row * width..(row + 1) * width;
+            // SAFETY: the rows are the caller's alone, by the promise to `Forward::run`.
+            let (y, saved) = unsafe {
+                let saved = pass.saved.as_ref().map(|(n, scale)| (n.row(row, 0, width), &mut scale.row(row, 0, 1)[0]));
+                (pass.y.row(row, 0, width), saved)
+            };
+            normalise(s, pass, &pass.x[values.clone()], pass.residual.map(|r| &r[values]), y, saved);
+        }
+    }
+}
+
+/// y = LN(x + residual) of one row.
+#[inline(always)]
+fn normalise<S: Simd>(
+    s: S,
+    pass: &Forward<'_>,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    y: &mut [f32],
+    saved: Option<(&mut [f32], &mut f32)>,
+) {
+    let width = y.len();
+    let whole = width - width % S::LANES;
+    let (body, tail) = y.split_at_mut(whole);
+    let mut sum = s.zero();
+    let terms = body.chunks_exact_mut(S::LANES).zip(x.chunks_exact(S::LANES));
+    match residual {
+        Some(residual) => {
+            for ((z, x), r) in terms.zip(residual.chunks_exact(S::LANES)) {
+                let total = s.add(s.load(x), s.load(r));
+                s.store(z, total);
+                sum = s.add(sum, total);
             }
-            for (z, r) in tail.iter_mut().zip(&residual[whole..]) {
-                *z += r;
+            for (z, (x, r)) in tail.iter_mut().zip(x[whole..].iter().zip(&residual[whole..])) {
+                *z = x + r;
             }
         }
-        let mut sum = s.zero();
-        for z in body.chunks_exact(S::LANES) {
-            sum = s.add(sum, s.load(z));
-        }
-        let mean = (s.sum(sum) + tail.iter().sum::<f32>()) / width as f32;
-        let centre = s.splat(mean);
-        let mut squares = s.zero();
-        for z in body.chunks_exact(S::LANES) {
-            let d = s.sub(s.load(z), centre);
-            squares = s.fma(d, d, squares);
-        }
-        let variance = (s.sum(squares) + tail.iter().map(|z| (z - mean) * (z - mean)).sum::<f32>()) / width as f32;
-        let scale = 1.0 / (variance + self.epsilon).sqrt();
-        let factor = s.splat(scale);
-        if let Some((normal, saved)) = self.saved {
-            *saved = scale;
-            let (normal, end) = normal.split_at_mut(whole);
-            for (n, z) in normal.chunks_exact_mut(S::LANES).zip(body.chunks_exact(S::LANES)) {
-                s.store(n, s.mul(s.sub(s.load(z), centre), factor));
+        None => {
+            for (z, x) in terms {
+                let x = s.load(x);
+                s.store(z, x);
+                sum = s.add(sum, x);
             }
-            for (n, z) in end.iter_mut().zip(tail.iter()) {
-                *n = (z - mean) * scale;
-            }
+            tail.copy_from_slice(&x[whole..]);
         }
-        let parameters = self.gamma.chunks_exact(S::LANES).zip(self.beta.chunks_exact(S::LANES));
-        for (z, (gamma, beta)) in body.chunks_exact_mut(S::LANES).zip(parameters) {
-            let normal = s.mul(s.sub(s.load(z), centre), factor);
-            s.store(z, s.fma(normal, s.load(gamma), s.load(beta)));
+    }
+    let mean = (s.sum(sum) + tail.iter().sum::<f32>()) / width as f32;
+    let centre = s.splat(mean);
+    let mut squares = s.zero();
+    for z in body.chunks_exact(S::LANES) {
+        let d = s.sub(s.load(z), centre);
+        squares = s.fma(d, d, squares);
+    }
+    let variance = (s.sum(squares) + tail.iter().map(|z| (z - mean) * (z - mean)).sum::<f32>()) / width as f32;
+    let scale = 1.0 / (variance + pass.epsilon).sqrt();
+    let factor = s.splat(scale);
+    if let Some((normal, saved)) = saved {
+        *saved = scale;
+        let (normal, end) = normal.split_at_mut(whole);
+        for (n, z) in normal.chunks_exact_mut(S::LANES).zip(body.chunks_exact(S::LANES)) {
+            s.store(n, s.mul(s.sub(s.load(z), centre), factor));
         }
-        for (z, (gamma, beta)) in tail.iter_mut().zip(self.gamma[whole..].iter().zip(&self.beta[whole..])) {
-            *z = (*z - mean) * scale * gamma + beta;
+        for (n, z) in end.iter_mut().zip(tail.iter()) {
+            *n = (z - mean) * scale;
         }
+    }
+    let parameters = pass.gamma.chunks_exact(S::LANES).zip(pass.beta.chunks_exact(S::LANES));
+    for (z, (gamma, beta)) in body.chunks_exact_mut(S::LANES).zip(parameters) {
+        let normal = s.mul(s.sub(s.load(z), centre), factor);
+        s.store(z, s.fma(normal, s.load(gamma), s.load(beta)));
+    }
+    for (z, (gamma, beta)) in tail.iter_mut().zip(pass.gamma[whole..].iter().zip(&pass.beta[whole..])) {
+        *z = (*z - mean) * scale * gamma + beta;
     }
 }
 

@@ -21,8 +21,10 @@ pub mod linear;
 pub mod lora;
 #[cfg(test)]
 pub(crate) mod oracle;
+mod packed;
 mod pointwise;
 pub mod pooling;
+pub mod position_wise;
 mod product;
 mod scatter;
 mod shared;
@@ -53,6 +55,7 @@ pub trait Ops:
     + linear::Op
     + lora::Op
     + pooling::Op
+    + position_wise::Op
     + softmax::Op
     + squared_error::Op
 {

@@ -44,6 +44,16 @@ impl<'a> SharedRows<'a> {
         unsafe { self.start.add(row * self.stride + column) }
     }
 
+    /// Neighbouring rows.
+    ///
+    /// # Safety
+    /// Nothing writes any of these values while the result lives.
+    pub unsafe fn rows_from(&self, first: usize, count: usize) -> &[f32] {
+        assert!(first <= self.rows && count <= self.rows - first);
+        // SAFETY: within the borrowed values by the line above, initialised, and not written by the caller's promise.
+        unsafe { std::slice::from_raw_parts(self.start.add(first * self.stride), count * self.stride) }
+    }
+
     /// Part of one row.
     ///
     /// # Safety

@@ -73,6 +73,30 @@ pub trait DotKernel {
     fn run<D: Dot>(self, dot: D) -> Self::Output;
 }
 
+/// f32 as the groups that they are.
+pub fn as_groups(values: &[f32]) -> &[u32] {
+    // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+}
+
+/// See [`as_groups`].
+pub fn as_groups_mut(values: &mut [f32]) -> &mut [u32] {
+    // SAFETY: as above, and borrowed exclusively.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) }
+}
+
+/// Groups as the f32 that they are, or may be.
+pub fn as_f32(groups: &[u32]) -> &[f32] {
+    // SAFETY: as above.
+    unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len()) }
+}
+
+/// See [`as_f32`].
+pub fn as_f32_mut(groups: &mut [u32]) -> &mut [f32] {
+    // SAFETY: as above, and borrowed exclusively.
+    unsafe { std::slice::from_raw_parts_mut(groups.as_mut_ptr().cast(), groups.len()) }
+}
+
 impl Isa {
     /// Whether the processor has instructions that multiply bf16.
     pub fn multiplies_bf16(self) -> bool {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Cpu, CpuBuffer};
 use crate::device::Device;
 use crate::error::Result;
+use crate::simd::dot::{as_f32, as_groups, as_groups_mut};
 
 /// What numbers the weights of the encoder are multiplied as. Sums, and everything else, are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,16 +48,12 @@ impl Groups {
 
     /// The groups.
     pub fn as_slice(&self) -> &[u32] {
-        let values = self.0.as_slice();
-        // SAFETY: a group and an f32 have one size and alignment, and every bit pattern is either.
-        unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), values.len()) }
+        as_groups(self.0.as_slice())
     }
 
     /// The groups, to write.
     pub fn as_mut_slice(&mut self) -> Result<&mut [u32]> {
-        let values = self.0.as_mut_slice()?;
-        // SAFETY: as above, and borrowed exclusively.
-        Ok(unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), values.len()) })
+        self.0.as_mut_slice().map(as_groups_mut)
     }
 }
 
@@ -93,9 +90,7 @@ impl Packed {
 
     /// The same, for groups that are an f32 each.
     pub fn panel_f32(&self, index: usize) -> &[f32] {
-        let groups = self.panel(index);
-        // SAFETY: groups and f32 have the same size and alignment, and every bit pattern is an f32.
-        unsafe { std::slice::from_raw_parts(groups.as_ptr().cast(), groups.len()) }
+        as_f32(self.panel(index))
     }
 }
 

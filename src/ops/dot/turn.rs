@@ -2,7 +2,7 @@
 
 use super::numbers::write_bf16;
 use crate::ops::product::Stored;
-use crate::simd::dot::Dot;
+use crate::simd::dot::{Dot, as_f32, as_f32_mut};
 use crate::simd::{MAX_LANES, Simd};
 
 /// Rows `[rows, depth]` of f32 as bf16, two a group, turned: `target[k · width + row]` has the numbers at 2k and 2k + 1 of
@@ -20,14 +20,7 @@ pub fn write_band<D: Dot>(
     for (row, numbers) in room.chunks_exact_mut(groups).take(rows).enumerate() {
         write_bf16(d, &source.values[row * source.stride..][..depth], numbers);
     }
-    // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed as groups are.
-    let (room, target) = unsafe {
-        (
-            std::slice::from_raw_parts(room.as_ptr().cast::<f32>(), room.len()),
-            std::slice::from_raw_parts_mut(target.as_mut_ptr().cast::<f32>(), target.len()),
-        )
-    };
-    interleave(d.simd(), Stored { values: room, stride: groups }, (rows, groups), target, width);
+    interleave(d.simd(), Stored { values: as_f32(room), stride: groups }, (rows, groups), as_f32_mut(target), width);
 }
 
 /// `target[k · width + row] = source[row, k]`. Rows are at most a vector's; where `width` is less than that, `target` has room

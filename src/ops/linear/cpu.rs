@@ -1,20 +1,19 @@
 //! Linear layers on the CPU. Answers are products with packed weights where there are such; all else is products of
 //! matrices as they are stored.
 
-mod bands;
-mod pack;
-mod panels;
 mod training;
 
 use std::ops::Range;
 
-use self::bands::Bands;
 use super::{Gradients, Linear, Op, Packing, Weight};
 use crate::device::cpu::{Arithmetic, Memory, Packed};
 use crate::device::{Cpu, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::gemm::{self, Ahead, Start};
+use crate::ops::packed::bands::Bands;
+use crate::ops::packed::pack;
+use crate::ops::packed::panels::{self, Target};
 use crate::ops::product::{self, Product, Right, Stored, Transposed};
 use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, Simd};
@@ -61,7 +60,7 @@ impl Op for Cpu {
             Some(parts) => {
                 let left = Bands::of_rows(self, Stored { values: x, stride: depth }, (rows, depth))?;
                 // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
-                unsafe { panels::run(self, &left, &parts, activation, &y) }
+                unsafe { panels::run(self, &left, &parts, activation, Target::Rows(&y)) }
             }
             None => {
                 let left = Stored { values: x, stride: depth };

@@ -2,15 +2,15 @@
 //!
 //! Each sum is made in one order, which depends on shapes alone.
 
-use super::bands::Bands;
-use super::pack;
-use super::panels::{self, Part};
 use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::gemm::Start;
 use crate::ops::linear::{Factors, Linear, Weight};
+use crate::ops::packed::bands::Bands;
+use crate::ops::packed::pack;
+use crate::ops::packed::panels::{self, Part, Target};
 use crate::ops::product::{Stored, Transposed};
 use crate::ops::shared::SharedRows;
 
@@ -39,7 +39,7 @@ pub fn forward(
     }
     let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..shape.0 * stride], stride);
     // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
-    unsafe { panels::run(cpu, &left, &parts, activation, &y) }
+    unsafe { panels::run(cpu, &left, &parts, activation, Target::Rows(&y)) }
 }
 
 /// dx = Σᵢ dyᵢ Wᵢ
@@ -61,7 +61,7 @@ pub fn backward_input(cpu: &Cpu, dy: &Tensor<Cpu>, layers: &[Linear<'_, Cpu>], d
         }?;
         let part = Part { packed: &packed, start, column: 0 };
         // SAFETY: one product, and dx is borrowed exclusively.
-        unsafe { panels::run(cpu, &left, &[part], Activation::Identity, &dx)? };
+        unsafe { panels::run(cpu, &left, &[part], Activation::Identity, Target::Rows(&dx))? };
         (column, start) = (column + outputs, Start::Held);
     }
     Ok(())
@@ -78,7 +78,7 @@ pub fn backward_weight(cpu: &Cpu, x: &Right, dy: &Tensor<Cpu>, column: usize, dw
     let dw = SharedRows::new(&mut dw.buffer_mut().as_mut_slice()?[..outputs * columns], columns);
     let part = Part { packed: &x.0, start: Start::Held, column: 0 };
     // SAFETY: one product, and dw is borrowed exclusively.
-    unsafe { panels::run(cpu, &left, &[part], Activation::Identity, &dw) }
+    unsafe { panels::run(cpu, &left, &[part], Activation::Identity, Target::Rows(&dw)) }
 }
 
 /// x, as the right factor of gradients of weights.

@@ -12,7 +12,7 @@ use crate::ops::dot::turn::interleave;
 use crate::ops::gemm::{self, Source};
 use crate::ops::linear::Weight;
 use crate::ops::product::Stored;
-use crate::simd::dot::{Dot, DotKernel};
+use crate::simd::dot::{Dot, DotKernel, as_f32_mut, as_groups_mut};
 use crate::simd::{Kernel, Simd};
 
 /// Rearranges `weights` for many products in the arithmetic of `cpu`.
@@ -161,11 +161,7 @@ impl<E: Source> Kernel for PackF32<'_, '_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let count = self.rows.len() / self.depth;
-        // SAFETY: groups are aligned as f32 and every bit pattern is one; the slice is borrowed exclusively.
-        let panel = unsafe {
-            std::slice::from_raw_parts_mut(self.panel.groups.as_mut_ptr().cast::<f32>(), self.panel.groups.len())
-        };
-        gemm::pack_rows(s, self.rows, self.depth, count, self.depth, panel);
+        gemm::pack_rows(s, self.rows, self.depth, count, self.depth, as_f32_mut(self.panel.groups));
     }
 }
 
@@ -189,8 +185,7 @@ impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
         let (width, depth, panel) = (self.width, self.depth, self.panel);
         let (wide, narrow) = self.room.split_at_mut(depth);
         let groups = narrow.len() / width;
-        // SAFETY: an f32 and a group have one size and alignment, and every bit pattern is either; borrowed exclusively.
-        let numbers = unsafe { std::slice::from_raw_parts_mut(narrow.as_mut_ptr().cast::<u32>(), narrow.len()) };
+        let numbers = as_groups_mut(narrow);
         let count = self.rows.len() / depth;
         numbers[count * groups..].fill(0);
         for (output, row) in self.rows.chunks_exact(depth).enumerate() {
@@ -209,9 +204,7 @@ impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
                 write_bf16(d, wide, numbers);
             }
         }
-        // SAFETY: as above.
-        let target =
-            unsafe { std::slice::from_raw_parts_mut(panel.groups.as_mut_ptr().cast::<f32>(), panel.groups.len()) };
+        let target = as_f32_mut(panel.groups);
         for first in (0..width).step_by(lanes) {
             let rows = Stored { values: &narrow[first * groups..], stride: groups };
             interleave(s, rows, (lanes.min(width - first), groups), &mut target[first..], width);

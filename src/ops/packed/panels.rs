@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 
-use super::bands::Bands;
+use super::bands::{Bands, Filling};
 use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
 use crate::ops::dot::tile::{Heights, Tile, width};
-use crate::ops::gemm::{DEPTH, Start};
+use crate::ops::gemm::{DEPTH, MAX_WIDTH, Start};
+use crate::ops::product::Stored;
 use crate::ops::shared::SharedRows;
 use crate::simd::MAX_LANES;
 use crate::simd::dot::{Dot, DotKernel};
@@ -26,24 +27,31 @@ pub struct Part<'a> {
     pub column: usize,
 }
 
+/// Where products go.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    /// Rows of y.
+    Rows(&'a SharedRows<'a>),
+    /// Bands, for a product that follows. Their columns begin with a panel: those of one part, from 0 on.
+    Bands(&'a Filling<'a>),
+}
+
 /// Whether products of `rows` rows with packed weights are made here. In f32 few rows are, as wait for the weights: others
 /// are as fast in place, without a copy.
 pub fn takes(cpu: &Cpu, rows: usize) -> bool {
     cpu.arithmetic() != Arithmetic::F32 || rows <= BANDS * cpu.dispatch_dot(Heights).among
 }
 
-/// y = f(start + A · B) for each of `parts`, which are packed in the arithmetic of `cpu` and as deep as A, `left`. f is
-/// applied to whole rows of a panel.
+/// y = f(start + A · B) for each of `parts`, which are packed in the arithmetic of `cpu` and as deep as A, `left`.
 ///
 /// # Safety
 /// The columns of `parts` do not overlap, y has them and A's rows, and nothing else reaches y meanwhile.
-pub unsafe fn run(
-    cpu: &Cpu,
-    left: &Bands,
-    parts: &[Part<'_>],
-    activation: Activation,
-    y: &SharedRows<'_>,
-) -> Result<()> {
+pub unsafe fn run(cpu: &Cpu, left: &Bands, parts: &[Part<'_>], activation: Activation, y: Target<'_>) -> Result<()> {
+    if let Target::Bands(bands) = y
+        && bands.rows() != left.rows()
+    {
+        return Err(Error::internal(format!("bands of {} rows for products of {}", bands.rows(), left.rows())));
+    }
     let panels: Vec<(usize, usize)> = parts
         .iter()
         .enumerate()
@@ -97,7 +105,7 @@ struct Block<'a> {
     panels: &'a [(usize, usize)],
     item: &'a Item,
     activation: Activation,
-    y: &'a SharedRows<'a>,
+    y: Target<'a>,
 }
 
 impl DotKernel for Block<'_> {
@@ -122,24 +130,27 @@ impl DotKernel for Block<'_> {
                 }
                 start => start,
             };
-            // C has no room for the columns that a last panel is filled up with.
-            let whole = outputs.len() == width;
             let mut aside = [0.0; MAX_WIDTH * MAX_LANES];
             for index in bands.clone() {
                 let rows = self.left.band(index).rows;
-                let (c, c_stride) = if whole {
-                    // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
-                    (unsafe { self.y.at(rows.start, column) }, self.y.stride())
-                } else {
-                    (aside.as_mut_ptr(), width)
-                };
-                assert!(rows.end <= self.y.rows() && (whole || rows.len() * width <= aside.len()));
-                if !whole && matches!(start, Start::Held) {
-                    for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
-                        // SAFETY: every work item has its own rows and columns of y.
-                        aside[..outputs.len()].copy_from_slice(unsafe { self.y.row(row, column, outputs.len()) });
+                // C has no room for the columns that a last panel is filled up with.
+                let (c, c_stride) = match self.y {
+                    Target::Rows(y) if outputs.len() == width => {
+                        assert!(rows.end <= y.rows());
+                        // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
+                        (unsafe { y.at(rows.start, column) }, y.stride())
                     }
-                }
+                    _ => {
+                        assert!(rows.len() * width <= aside.len());
+                        if let (Target::Rows(y), Start::Held) = (self.y, start) {
+                            for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
+                                // SAFETY: as above.
+                                aside[..outputs.len()].copy_from_slice(unsafe { y.row(row, column, outputs.len()) });
+                            }
+                        }
+                        (aside.as_mut_ptr(), width)
+                    }
+                };
                 for from in (0..groups).step_by(pass) {
                     let mut band = self.left.band(index);
                     let part = from..groups.min(from + pass);
@@ -158,20 +169,28 @@ impl DotKernel for Block<'_> {
                     // SAFETY: as above; there is room aside for the rows of a band.
                     unsafe { tile.multiply(d) };
                 }
-                for (row, aside) in rows.zip(aside.chunks_exact(width)) {
-                    // SAFETY: every work item has its own rows and columns of y.
-                    let y = unsafe { self.y.row(row, column, outputs.len()) };
-                    if !whole {
-                        y.copy_from_slice(&aside[..outputs.len()]);
-                    }
+                for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
+                    let values = match self.y {
+                        Target::Rows(y) => {
+                            // SAFETY: as above.
+                            let values = unsafe { y.row(row, column, outputs.len()) };
+                            if outputs.len() < width {
+                                values.copy_from_slice(&aside[..outputs.len()]);
+                            }
+                            values
+                        }
+                        Target::Bands(_) => aside,
+                    };
                     if self.activation != Activation::Identity {
-                        activation::apply_row(d.simd(), self.activation, y);
+                        activation::apply_row(d.simd(), self.activation, values);
                     }
+                }
+                if let Target::Bands(y) = self.y {
+                    let values = Stored { values: &aside[..rows.len() * width], stride: width };
+                    // SAFETY: as above.
+                    unsafe { y.write(d, index, column, outputs.len(), values) };
                 }
             }
         }
     }
 }
-
-/// Most columns of a panel, over all instruction sets.
-const MAX_WIDTH: usize = 32;

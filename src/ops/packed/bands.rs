@@ -1,0 +1,219 @@
+//! The left factor of a product with packed weights: rows in bands as high as a tile. A band has what all of its rows hold
+//! at the first place of the depth, then at the second, and so on: a tile reads it from end to end.
+//!
+//! In 8 bits a row's integers go from 0 to 255 and stand for what it spans, widened to hold 0, which is exact.
+
+use std::ops::Range;
+
+use crate::device::cpu::Arithmetic;
+use crate::device::{Cpu, CpuBuffer, Device};
+use crate::error::{Error, Result};
+use crate::ops::dot::numbers::{PairRows, Span, Steps, write_bf16};
+use crate::ops::dot::tile::{Band, Heights, part};
+use crate::ops::dot::turn::{interleave, write_band};
+use crate::ops::gemm::MAX_WIDTH;
+use crate::ops::product::{Stored, Transposed};
+use crate::ops::shared::SharedRows;
+use crate::simd::MAX_LANES;
+use crate::simd::dot::{Dot, DotKernel, as_groups, as_groups_mut};
+
+/// Rows of groups, in bands.
+pub struct Bands {
+    /// Of each band: its groups, then a scale a row, then a zero point a row.
+    buffer: CpuBuffer<f32>,
+    shape: Shape,
+}
+
+/// How rows lie in bands of nearly equal height.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    /// Of a row.
+    groups: usize,
+    count: usize,
+    /// Between bands.
+    stride: usize,
+}
+
+impl Shape {
+    fn new(cpu: &Cpu, rows: usize, groups: usize) -> Self {
+        let heights = cpu.dispatch_dot(Heights);
+        let count = if rows <= heights.alone { 1 } else { rows.div_ceil(heights.among) };
+        // What is turned by whole vectors reaches beyond the last row of its place.
+        let stride = ((groups + 2) * rows.div_ceil(count) + MAX_LANES).next_multiple_of(LINE);
+        Self { rows, groups, count, stride }
+    }
+
+    fn band(&self, index: usize) -> Range<usize> {
+        part(self.rows, index, self.count)
+    }
+}
+
+impl Bands {
+    /// A `[rows, depth]`, of which neither is 0, in the arithmetic of `cpu`.
+    pub fn of_rows(cpu: &Cpu, a: Stored<'_>, shape: (usize, usize)) -> Result<Self> {
+        Self::of_made_rows(cpu, shape, |rows| Stored { values: &a.values[rows.start * a.stride..], ..a })
+    }
+
+    /// The same of rows that `make` computes, those of every band once, and tells where they lie.
+    pub fn of_made_rows<'a>(
+        cpu: &Cpu,
+        (rows, depth): (usize, usize),
+        make: impl Fn(Range<usize>) -> Stored<'a> + Sync,
+    ) -> Result<Self> {
+        let arithmetic = cpu.arithmetic();
+        let groups = depth.div_ceil(arithmetic.numbers());
+        let room = if arithmetic == Arithmetic::F32 { 0 } else { groups };
+        Self::build(cpu, Shape::new(cpu, rows, groups), |rows, target| {
+            let mut room = cpu.alloc::<f32>(room * rows.len())?;
+            let (shape, room) = ((rows.len(), depth), room.as_mut_slice()?);
+            cpu.dispatch_dot(FillRows { arithmetic, a: make(rows), shape, groups, room, target });
+            Ok(())
+        })
+    }
+
+    /// A `[rows, depth]`, of which neither is 0 and whose transpose is stored, in bf16.
+    pub fn of_columns(cpu: &Cpu, a: Transposed<'_>, (rows, depth): (usize, usize)) -> Result<Self> {
+        Self::build(cpu, Shape::new(cpu, rows, depth.div_ceil(2)), |rows, target| {
+            let Stored { values, stride } = a.0;
+            let (values, width) = (&values[rows.start..], rows.len());
+            cpu.isa().dispatch(PairRows { values, stride, depth, groups: as_groups_mut(target), width });
+            Ok(())
+        })
+    }
+
+    /// A `[rows, depth]`, of which neither is 0 and all of which `fill` writes. Not in 8 bits, whose scales take whole rows.
+    pub fn filled(
+        cpu: &Cpu,
+        (rows, depth): (usize, usize),
+        fill: impl FnOnce(&Filling<'_>) -> Result<()>,
+    ) -> Result<Self> {
+        let arithmetic = cpu.arithmetic();
+        if arithmetic == Arithmetic::Int8 {
+            return Err(Error::internal("bands of 8 bits to fill a part of a row at a time"));
+        }
+        let shape = Shape::new(cpu, rows, depth.div_ceil(arithmetic.numbers()));
+        let mut buffer = cpu.alloc::<f32>(shape.count * shape.stride)?;
+        fill(&Filling { arithmetic, shape, bands: SharedRows::new(buffer.as_mut_slice()?, shape.stride) })?;
+        Ok(Self { buffer, shape })
+    }
+
+    /// Has `fill` write each of the bands.
+    fn build(cpu: &Cpu, shape: Shape, fill: impl Fn(Range<usize>, &mut [f32]) -> Result<()> + Sync) -> Result<Self> {
+        let mut buffer = cpu.alloc::<f32>(shape.count * shape.stride)?;
+        let bands = SharedRows::new(buffer.as_mut_slice()?, shape.stride);
+        cpu.try_for_each(shape.count, |band| {
+            // SAFETY: every work item has its own band.
+            let target = unsafe { bands.row(band, 0, shape.stride) };
+            fill(shape.band(band), target)
+        })?;
+        Ok(Self { buffer, shape })
+    }
+
+    /// Groups of a row.
+    pub fn groups(&self) -> usize {
+        self.shape.groups
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Number of bands.
+    pub fn count(&self) -> usize {
+        self.shape.count
+    }
+
+    /// One band.
+    #[inline(always)]
+    pub fn band(&self, band: usize) -> Band<'_> {
+        let (rows, Shape { groups, stride, .. }) = (self.shape.band(band), self.shape);
+        let values = &self.buffer.as_slice()[band * stride..][..stride];
+        let (groups, end) = values.split_at(groups * rows.len());
+        let (scales, zeros) = end[..2 * rows.len()].split_at(rows.len());
+        Band { rows, groups: as_groups(groups), scales, zeros }
+    }
+}
+
+/// f32 in a cache line.
+const LINE: usize = 16;
+
+/// Bands that work items write a panel's columns at a time.
+pub struct Filling<'a> {
+    arithmetic: Arithmetic,
+    shape: Shape,
+    bands: SharedRows<'a>,
+}
+
+impl Filling<'_> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.rows
+    }
+
+    /// Writes `columns` columns, at most a panel's, of all rows of a band from column `first` on, which begins a group.
+    ///
+    /// # Safety
+    /// Nothing else reaches these columns of the band meanwhile.
+    #[inline(always)]
+    pub unsafe fn write<D: Dot>(&self, d: D, band: usize, first: usize, columns: usize, values: Stored<'_>) {
+        let (rows, numbers) = (self.shape.band(band).len(), self.arithmetic.numbers());
+        let groups = columns.div_ceil(numbers);
+        // Aside: what is turned by whole vectors reaches beyond the last row of its place, into columns of others.
+        let mut turned = [0.0; (MAX_WIDTH + 1) * MAX_LANES];
+        if self.arithmetic == Arithmetic::F32 {
+            interleave(d.simd(), values, (rows, columns), &mut turned, rows);
+        } else {
+            let mut room = [0; MAX_WIDTH / 2 * MAX_LANES];
+            let room = &mut room[..groups * rows];
+            write_band(d, values, (rows, columns), room, as_groups_mut(&mut turned), rows);
+        }
+        // SAFETY: the caller's promise.
+        let target = unsafe { self.bands.row(band, first / numbers * rows, groups * rows) };
+        target.copy_from_slice(&turned[..groups * rows]);
+    }
+}
+
+/// Writes one band.
+struct FillRows<'a> {
+    arithmetic: Arithmetic,
+    a: Stored<'a>,
+    /// Rows and depth.
+    shape: (usize, usize),
+    groups: usize,
+    /// For the rows made narrow.
+    room: &'a mut [f32],
+    target: &'a mut [f32],
+}
+
+impl DotKernel for FillRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self, d: D) {
+        let s = d.simd();
+        let Self { arithmetic, a, shape: (rows, depth), groups, room, target } = self;
+        if arithmetic == Arithmetic::F32 {
+            return interleave(s, a, (rows, depth), target, rows);
+        }
+        let (mut scales, mut zeros) = ([1.0; MAX_LANES], [0.0; MAX_LANES]);
+        for (row, numbers) in room.chunks_exact_mut(groups).enumerate() {
+            let x = &a.values[row * a.stride..][..depth];
+            let numbers = as_groups_mut(numbers);
+            if arithmetic == Arithmetic::Bf16 {
+                write_bf16(d, x, numbers);
+                continue;
+            }
+            let Span { low, high, odd } = Span::of(s, x);
+            let scale = (high - low) / 255.0;
+            let zero = (-low * Steps::inverse(scale)).round_ties_even();
+            Steps { scale, zero, range: (0.0, 255.0) }.write(s, x, numbers);
+            (scales[row], zeros[row]) = (scale + odd, zero);
+        }
+        interleave(s, Stored { values: room, stride: groups }, (rows, groups), target, rows);
+        let end = &mut target[groups * rows..];
+        end[..rows].copy_from_slice(&scales[..rows]);
+        end[rows..2 * rows].copy_from_slice(&zeros[..rows]);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a transformer layer does at each position by itself, once attention has mixed them (Vaswani et al. 2017, §3.3), for
+//! what attention gave, c, and what went into the layer, x:
+//!
+//!   n = LN(c Wo + bo + x)        y = LN(f(n Wi + bi) Wf + bf + n)
+//!
+//! It is what the operations it consists of give one after the other, to the bit; in one go, what is between them need not
+//! take the form of hidden states.
+
+use super::activation::Activation;
+use super::gemm::Start;
+use super::layer_norm::{self, Affine};
+use super::linear::{self, Linear};
+use super::packed::bands::Bands;
+use super::packed::panels::{self, Part, Target};
+use super::product::Stored;
+use super::shared::SharedRows;
+use crate::device::cpu::{Arithmetic, Packed};
+use crate::device::{Cpu, Device, Hidden, Tensor};
+use crate::error::{Error, Result};
+
+/// The parameters.
+pub struct PositionWise<'a, D: Device> {
+    /// Wo `[H, H]`, bo
+    pub attention_output: Linear<'a, D>,
+    /// The first norm, over H.
+    pub attention_norm: Affine<'a, D>,
+    /// Wi `[F, H]`, bi
+    pub intermediate: Linear<'a, D>,
+    /// f
+    pub activation: Activation,
+    /// Wf `[H, F]`, bf
+    pub output: Linear<'a, D>,
+    /// The second norm, over H.
+    pub output_norm: Affine<'a, D>,
+}
+
+/// Whether a device has computed something in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fused {
+    /// It has.
+    Yes,
+    /// Nothing has been done: the operations are to be computed one after the other.
+    No,
+}
+
+/// What a device may provide. Shapes are already checked.
+pub trait Op: linear::Op + layer_norm::Op {
+    /// x = y, if the device does so.
+    fn position_wise_forward(
+        &self,
+        _context: &Hidden<Self>,
+        _layer: &PositionWise<'_, Self>,
+        _x: &mut Hidden<Self>,
+    ) -> Result<Fused> {
+        Ok(Fused::No)
+    }
+}
+
+/// x `[R, H]` = y, of c `[R, H]`, `context`, and x, if the device does so.
+pub fn forward<D: Op>(
+    device: &D,
+    context: &Hidden<D>,
+    layer: &PositionWise<'_, D>,
+    x: &mut Hidden<D>,
+) -> Result<Fused> {
+    let (hidden, wide) = (x.cols(), layer.intermediate.weight.shape().0);
+    let denses =
+        [(&layer.attention_output, hidden, hidden), (&layer.intermediate, wide, hidden), (&layer.output, hidden, wide)];
+    for (dense, outputs, inputs) in denses {
+        let bias = dense.bias.map_or((1, outputs), Tensor::shape);
+        if dense.weight.shape() != (outputs, inputs) || bias != (1, outputs) {
+            return Err(Error::internal(format!(
+                "position-wise: weight {:?} and bias {bias:?} where {inputs} become {outputs}",
+                dense.weight.shape()
+            )));
+        }
+    }
+    for norm in [&layer.attention_norm, &layer.output_norm] {
+        if norm.gamma.shape() != (1, hidden) || norm.beta.shape() != (1, hidden) {
+            let (gamma, beta) = (norm.gamma.shape(), norm.beta.shape());
+            return Err(Error::internal(format!("position-wise: gamma {gamma:?} and beta {beta:?} of {hidden}")));
+        }
+    }
+    if context.shape() != x.shape() {
+        return Err(Error::internal(format!("position-wise: {:?} from attention on {:?}", context.shape(), x.shape())));
+    }
+    device.position_wise_forward(context, layer, x)
+}
+
+#[cfg(feature = "cuda")]
+impl Op for crate::device::Cuda {}
+
+impl Op for Cpu {
+    fn position_wise_forward(
+        &self,
+        context: &Tensor<Cpu>,
+        layer: &PositionWise<'_, Cpu>,
+        x: &mut Tensor<Cpu>,
+    ) -> Result<Fused> {
+        let (rows, hidden) = x.shape();
+        let PositionWise { attention_output, attention_norm, intermediate, activation, output, output_norm } = layer;
+        let (Some(packed_context), Some(packed_normal), Some(packed_wide)) =
+            (attention_output.packed, intermediate.packed, output.packed)
+        else {
+            return Ok(Fused::No);
+        };
+        if rows == 0 || !panels::takes(self, rows) {
+            return Ok(Fused::No);
+        }
+        let (mut sum, mut normal) = (Tensor::new(self, rows, hidden)?, Tensor::new(self, rows, hidden)?);
+
+        let context = Bands::of_rows(self, stored(context), (rows, hidden))?;
+        self.multiply(&context, packed_context, attention_output, Activation::Identity, &mut sum)?;
+        let norm = layer_norm::Forward::new(&sum, Some(x), attention_norm, &mut normal, None)?;
+        let bands = Bands::of_made_rows(self, (rows, hidden), |rows| {
+            // SAFETY: every band has its own rows.
+            Stored { values: unsafe { norm.run(self, rows) }, stride: hidden }
+        })?;
+        drop(norm);
+
+        let (wide, depth) = (packed_normal.shape.0, packed_wide.shape.1);
+        debug_assert_eq!(wide, depth);
+        let wide = if self.arithmetic() == Arithmetic::Int8 {
+            let mut values = Tensor::new(self, rows, wide)?;
+            self.multiply(&bands, packed_normal, intermediate, *activation, &mut values)?;
+            Bands::of_rows(self, stored(&values), (rows, wide))?
+        } else {
+            Bands::filled(self, (rows, wide), |filling| {
+                let parts = [part(packed_normal, intermediate)];
+                // SAFETY: one product, and the bands are filled by it alone.
+                unsafe { panels::run(self, &bands, &parts, *activation, Target::Bands(filling)) }
+            })?
+        };
+        self.multiply(&wide, packed_wide, output, Activation::Identity, &mut sum)?;
+        layer_norm::forward(self, &sum, Some(&normal), output_norm, x)?;
+        Ok(Fused::Yes)
+    }
+}
+
+impl Cpu {
+    /// y = f(x W + b) of one layer, for x in bands; y has the shape already.
+    fn multiply(
+        &self,
+        x: &Bands,
+        packed: &Packed,
+        layer: &Linear<'_, Cpu>,
+        activation: Activation,
+        y: &mut Tensor<Cpu>,
+    ) -> Result<()> {
+        let (rows, stride) = y.shape();
+        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
+        // SAFETY: one product, and y is borrowed exclusively.
+        unsafe { panels::run(self, x, &[part(packed, layer)], activation, Target::Rows(&y)) }
+    }
+}
+
+fn part<'a>(packed: &'a Packed, layer: &Linear<'a, Cpu>) -> Part<'a> {
+    let outputs = packed.shape.0;
+    let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
+    Part { packed, start, column: 0 }
+}
+
+fn stored(x: &Tensor<Cpu>) -> Stored<'_> {
+    Stored { values: &x.buffer().as_slice()[..x.rows() * x.cols()], stride: x.cols() }
+}
+
+#[cfg(test)]
+mod tests;
