@@ -323,7 +323,12 @@ pub fn pack_rows<S: Simd, E: Source>(s: S, b: &[E], stride: usize, rows: usize, 
             // depth · width values (the assertion above); k + LANES ≤ depth and first + LANES ≤ width.
             unsafe {
                 let block = source.add(first * stride + k);
-                s.transpose_ptr(|row| E::load(s, block.add(row * stride)), target.add(k * width + first), width);
+                s.transpose_ptr(
+                    S::LANES,
+                    |row| E::load(s, block.add(row * stride)),
+                    target.add(k * width + first),
+                    width,
+                );
             }
         }
         for n in first..first + S::LANES {

@@ -119,7 +119,12 @@ fn transpose<S: Simd>(
             // SAFETY: k + LANES ≤ depth and m + LANES ≤ rows: within both slices by the assertion above.
             unsafe {
                 let block = source.add(k * source_stride + m);
-                s.transpose_ptr(|i| s.load_ptr(block.add(i * source_stride)), target.add(m * stride + k), stride);
+                s.transpose_ptr(
+                    S::LANES,
+                    |i| s.load_ptr(block.add(i * source_stride)),
+                    target.add(m * stride + k),
+                    stride,
+                );
             }
         }
     }

@@ -4,7 +4,7 @@ pub mod dot;
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, TURNED};
 use crate::dtype::{bf16, f16};
 
 /// Proof that the processor has AVX2, FMA and F16C.
@@ -80,28 +80,25 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> __m256, target: *mut f32, stride: usize) {
-        // SAFETY: avx by the token; 8 values at each of 8 rows of `target`: the caller's promise.
+    unsafe fn transpose_ptr(self, count: usize, vector: impl Fn(usize) -> __m256, target: *mut f32, stride: usize) {
+        // SAFETY: avx by the token; 8 rows of `target` with room for whole groups of four: the caller's promise.
         unsafe {
-            // Pairs of rows, then pairs of pairs within each 128-bit half, then the halves.
-            // Spelled out: a closure within `array::from_fn` is one more that has to be inlined.
-            let rows = [vector(0), vector(1), vector(2), vector(3), vector(4), vector(5), vector(6), vector(7)];
-            let (mut low, mut high) = ([_mm256_setzero_ps(); 4], [_mm256_setzero_ps(); 4]);
-            for pair in 0..4 {
-                low[pair] = _mm256_unpacklo_ps(rows[2 * pair], rows[2 * pair + 1]);
-                high[pair] = _mm256_unpackhi_ps(rows[2 * pair], rows[2 * pair + 1]);
-            }
-            for (half, first) in [(0, 0), (2, 4)] {
-                let (a, b, c, d) = (low[half], low[half + 1], high[half], high[half + 1]);
-                let quads = [
-                    _mm256_shuffle_ps::<0x44>(a, b),
-                    _mm256_shuffle_ps::<0xEE>(a, b),
-                    _mm256_shuffle_ps::<0x44>(c, d),
-                    _mm256_shuffle_ps::<0xEE>(c, d),
+            // Four vectors become four of 4x4 blocks; a block is then stored by its 128-bit half.
+            for group in 0..count.div_ceil(TURNED) {
+                let (a, b) = (vector(4 * group), vector(4 * group + 1));
+                let (c, d) = (vector(4 * group + 2), vector(4 * group + 3));
+                let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+                let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+                let blocks = [
+                    _mm256_shuffle_ps::<0x44>(ab_low, cd_low),
+                    _mm256_shuffle_ps::<0xEE>(ab_low, cd_low),
+                    _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+                    _mm256_shuffle_ps::<0xEE>(ab_high, cd_high),
                 ];
-                for (j, quad) in quads.into_iter().enumerate() {
-                    _mm_storeu_ps(target.add(j * stride + first), _mm256_castps256_ps128(quad));
-                    _mm_storeu_ps(target.add((j + 4) * stride + first), _mm256_extractf128_ps::<1>(quad));
+                for (j, block) in blocks.into_iter().enumerate() {
+                    let at = target.add(j * stride + 4 * group);
+                    _mm_storeu_ps(at, _mm256_castps256_ps128(block));
+                    _mm_storeu_ps(at.add(4 * stride), _mm256_extractf128_ps::<1>(block));
                 }
             }
         }

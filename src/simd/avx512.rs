@@ -4,7 +4,7 @@ pub mod dot;
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{Kernel, Simd, TURNED};
 use crate::dtype::{bf16, f16};
 
 /// Proof that the processor has AVX-512 F and DQ.
@@ -95,11 +95,11 @@ unsafe impl Simd for Avx512 {
         unsafe { _mm_storeu_si128(target.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v))) }
     }
     #[inline(always)]
-    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> __m512, target: *mut f32, stride: usize) {
-        // SAFETY: avx512f by the token; 16 values at each of 16 rows of `target`: the caller's promise.
+    unsafe fn transpose_ptr(self, count: usize, vector: impl Fn(usize) -> __m512, target: *mut f32, stride: usize) {
+        // SAFETY: avx512f by the token; 16 rows of `target` with room for whole groups of four: the caller's promise.
         unsafe {
             // Each group of four rows becomes four vectors of 4x4 blocks; a block is then stored by its 128-bit lane.
-            for group in 0..4 {
+            for group in 0..count.div_ceil(TURNED) {
                 // Spelled out: a closure within `array::from_fn` is one more that has to be inlined.
                 let (a, b) = (vector(4 * group), vector(4 * group + 1));
                 let (c, d) = (vector(4 * group + 2), vector(4 * group + 3));

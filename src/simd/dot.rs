@@ -6,7 +6,7 @@
 //! 8-bit numbers are unsigned in A and signed in B, as the processors' instructions have it; their sums are exact. How two
 //! bf16 products are rounded depends on the instruction set.
 
-use super::{Isa, Kernel, Level, Portable, Simd};
+use super::{Isa, Kernel, Level, MAX_LANES, Portable, Simd};
 use crate::dtype::bf16;
 
 /// What numbers the groups hold, and the instructions that multiply them. The token is a zero-sized proof.
@@ -39,6 +39,19 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: <Self::Simd as Simd>::V) {
         // SAFETY: the caller's promise.
         unsafe { self.simd().store_bf16_ptr(target, v) }
+    }
+    /// Neighbouring values, `low` before `high`, as `Simd::LANES` groups of two bf16, rounded as
+    /// [`Dot::store_bf16_ptr`] does.
+    #[inline(always)]
+    fn pairs(self, low: <Self::Simd as Simd>::V, high: <Self::Simd as Simd>::V) -> <Self::Simd as Simd>::V {
+        let mut groups = [0.0; MAX_LANES];
+        let numbers = groups.as_mut_ptr().cast::<bf16>();
+        // SAFETY: there is room for twice the lanes in numbers of half the size.
+        unsafe {
+            self.store_bf16_ptr(numbers, low);
+            self.store_bf16_ptr(numbers.add(<Self::Simd as Simd>::LANES), high);
+        }
+        self.simd().load(&groups)
     }
     /// Sums before the first step: nothing; of 8-bit numbers −`zero` times what the columns of B sum up to, which takes
     /// the zero point of A out of the product.

@@ -85,11 +85,12 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `target` is valid for writes of `LANES` bytes.
     unsafe fn store_bytes_ptr(self, target: *mut u8, v: Self::V);
-    /// Writes the transpose of `LANES` vectors: lane `j` of `vector(i)` goes to `target[j · stride + i]`.
+    /// Writes the transpose of `count` vectors, at most `LANES`: lane `j` of `vector(i)` goes to `target[j · stride + i]`. So do
+    /// those of vectors beyond `count`, up to a whole number of [`TURNED`], and `vector` is asked for them.
     ///
     /// # Safety
-    /// `target` is valid for writes of `LANES` f32 at each of `LANES` rows, `stride` apart.
-    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> Self::V, target: *mut f32, stride: usize);
+    /// `target` is valid for writes of so many f32 at each of `LANES` rows, `stride` apart.
+    unsafe fn transpose_ptr(self, count: usize, vector: impl Fn(usize) -> Self::V, target: *mut f32, stride: usize);
     /// Hints that the cache line at `address` will be read within a tile's time. Any address is fine.
     #[inline(always)]
     fn prefetch_near(self, _address: *const u8) {}
@@ -164,6 +165,9 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
 
 /// Lanes of the widest instruction set.
 pub const MAX_LANES: usize = 16;
+
+/// Vectors that a transpose writes together; every instruction set has a whole number of them in its lanes.
+pub const TURNED: usize = 4;
 
 /// Work written once for every instruction set. `run` must be `#[inline(always)]`, and so must what it calls in its
 /// loops: only then is it compiled for the instructions of `S`. Closures in it are so only if the compiler chooses, and
@@ -323,7 +327,7 @@ mod tests {
             let stride = S::LANES + 3;
             let mut turned = vec![-1.0; stride * S::LANES];
             // SAFETY: LANES rows of `stride` values, each at least LANES long.
-            unsafe { s.transpose_ptr(|i| s.load(&rows[i]), turned.as_mut_ptr(), stride) };
+            unsafe { s.transpose_ptr(S::LANES, |i| s.load(&rows[i]), turned.as_mut_ptr(), stride) };
             for j in 0..S::LANES {
                 for i in 0..stride {
                     let expected = if i < S::LANES { (i * 100 + j) as f32 } else { -1.0 };

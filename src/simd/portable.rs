@@ -1,6 +1,6 @@
 //! Plain Rust that any processor runs: 8 lanes that the compiler may vectorise.
 
-use super::Simd;
+use super::{Simd, TURNED};
 use crate::dtype::{bf16, f16};
 
 /// Needs no proof.
@@ -56,8 +56,8 @@ unsafe impl Simd for Portable {
         unsafe { target.cast::<[u8; 8]>().write_unaligned(v.map(|x| x as i32 as u8)) }
     }
     #[inline(always)]
-    unsafe fn transpose_ptr(self, vector: impl Fn(usize) -> [f32; 8], target: *mut f32, stride: usize) {
-        for i in 0..8 {
+    unsafe fn transpose_ptr(self, count: usize, vector: impl Fn(usize) -> [f32; 8], target: *mut f32, stride: usize) {
+        for i in 0..count.next_multiple_of(TURNED) {
             for (j, x) in vector(i).into_iter().enumerate() {
                 // SAFETY: row j and column i are below 8: the caller's promise.
                 unsafe { target.add(j * stride + i).write(x) };

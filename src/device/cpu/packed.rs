@@ -83,6 +83,7 @@ impl Packed {
     }
 
     /// The groups of one panel.
+    #[inline(always)]
     pub fn panel(&self, index: usize) -> &[u32] {
         let length = self.depth() * self.width;
         &self.groups.as_slice()[self.first + index * length..][..length]

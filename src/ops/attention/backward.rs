@@ -473,7 +473,12 @@ fn transpose<S: Simd>(
                 // vectors of either, by the assertions above.
                 unsafe {
                     let block = block.as_ptr();
-                    s.transpose_ptr(|row| s.load_ptr(block.add(row * stride)), target.as_mut_ptr(), target_stride);
+                    s.transpose_ptr(
+                        S::LANES,
+                        |row| s.load_ptr(block.add(row * stride)),
+                        target.as_mut_ptr(),
+                        target_stride,
+                    );
                 }
                 continue;
             }
@@ -485,7 +490,7 @@ fn transpose<S: Simd>(
             // SAFETY: as above; `lines` has as many rows and columns as any vector has lanes.
             unsafe {
                 let block = lines.as_ptr();
-                s.transpose_ptr(|row| s.load_ptr(block.add(row).cast()), target.as_mut_ptr(), target_stride);
+                s.transpose_ptr(S::LANES, |row| s.load_ptr(block.add(row).cast()), target.as_mut_ptr(), target_stride);
             }
         }
     }

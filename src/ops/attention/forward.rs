@@ -12,12 +12,12 @@ use crate::ops::shared::SharedRows;
 use crate::simd::dot::{Dot, DotKernel};
 use crate::simd::{Kernel, Simd, math};
 
-/// Queries whose scores exist at a time.
-pub const QUERIES: usize = 128;
 /// Keys whose scores exist at a time.
 pub const KEYS: usize = 128;
-/// Queries that one work item answers at most; bounds its memory.
+/// Queries that one work item answers: at most, which bounds its memory, and where there are few items.
 const MOST: usize = 1024;
+/// See [`MOST`].
+const FEW: usize = 128;
 
 /// Writes all of `y`, and of `log_sum_exp` where it is given. Where the encoder's weights are rounded, so are the factors of
 /// both products of an answer, to bf16, if the processor multiplies those; a gradient's scores are exact.
@@ -54,7 +54,7 @@ pub fn compute(
     let groups = inputs.rows.offsets();
     // Keys and values are put in panels once an item: as many queries share them as leave every thread some items.
     let pairs = (groups.len() - 1) * inputs.heads;
-    let most = if pairs >= 4 * cpu.threads() { MOST } else { QUERIES };
+    let most = if pairs >= 4 * cpu.threads() { MOST } else { FEW };
     let items: Vec<(usize, usize, usize)> = (0..groups.len() - 1)
         .flat_map(|sequence| (0..inputs.heads).map(move |head| (sequence, head)))
         .flat_map(|(sequence, head)| {
@@ -104,12 +104,12 @@ impl DotKernel for Block<'_> {
 
 impl Block<'_> {
     #[inline(always)]
-    fn answer<S: Simd>(&self, s: S, mut products: impl Products<S>) {
+    fn answer<S: Simd, P: Products<S>>(&self, s: S, mut products: P) {
         let dim = self.inputs.dim();
         let all = self.inputs.offsets[self.sequence]..self.inputs.offsets[self.sequence + 1];
         let keys = all.start..self.inputs.end_of_keys(self.first + self.count - 1, &all);
         let (span, padded) = (products.padded(KEYS.min(keys.len())), products.padded(dim));
-        let scores = QUERIES.min(self.count) * span;
+        let scores = P::QUERIES.min(self.count) * span;
         let mut factors = vec![0.0; if self.inputs.drops() { scores } else { 0 }];
         let mut scores = vec![0.0; scores];
         let mut sums = vec![0.0; self.count * padded];
@@ -118,8 +118,8 @@ impl Block<'_> {
             let block = from..keys.end.min(from + KEYS);
             let blind = self.inputs.blind(self.first..self.first + self.count, from);
             products.hold(s, self, block.clone());
-            for first in (0..self.count).step_by(QUERIES) {
-                let seeing = blind.max(first)..self.count.min(first + QUERIES);
+            for first in (0..self.count).step_by(P::QUERIES) {
+                let seeing = blind.max(first)..self.count.min(first + P::QUERIES);
                 if seeing.is_empty() {
                     continue;
                 }

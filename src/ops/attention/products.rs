@@ -3,11 +3,11 @@
 
 use std::ops::Range;
 
-use super::forward::{Block, KEYS, QUERIES};
+use super::forward::{Block, KEYS};
 use crate::ops::activation::Activation;
 use crate::ops::dot::numbers::PairRows;
 use crate::ops::dot::tile::{self, Band, Tile, part};
-use crate::ops::dot::turn::write_band;
+use crate::ops::dot::turn::{self, interleave_bf16};
 use crate::ops::gemm::{self, Ahead, DEPTH, Rows, Start};
 use crate::ops::product::Stored;
 use crate::simd::dot::Dot;
@@ -15,13 +15,16 @@ use crate::simd::{Kernel, MAX_LANES, Simd};
 
 /// How the products of one work item are made.
 pub trait Products<S: Simd> {
+    /// Queries whose scores exist at a time.
+    const QUERIES: usize;
+
     /// `columns` rounded up to whole panels.
     fn padded(&self, columns: usize) -> usize;
 
     /// Puts the keys and values of these token rows where the products read them.
     fn hold(&mut self, s: S, block: &Block<'_>, keys: Range<usize>);
 
-    /// `scores[query − first, key] = q · k` for the queries `seeing` of the item, which are among the [`QUERIES`] from `first`
+    /// `scores[query − first, key] = q · k` for the queries `seeing` of the item, which are among the `QUERIES` from `first`
     /// on, and the keys held. Other queries of these may be scored too. Rows are `span` apart.
     fn score(&mut self, s: S, block: &Block<'_>, first: usize, seeing: Range<usize>, scores: &mut [f32], span: usize);
 
@@ -52,6 +55,8 @@ impl Exact {
 }
 
 impl<S: Simd> Products<S> for Exact {
+    const QUERIES: usize = 128;
+
     #[inline(always)]
     fn padded(&self, columns: usize) -> usize {
         columns.next_multiple_of(self.width)
@@ -126,7 +131,7 @@ pub struct Rounded<D> {
     dim: usize,
     /// Number of keys held.
     held: usize,
-    /// Of every [`QUERIES`] queries their bands.
+    /// Bands of queries, [`Rounded::BAND`] apart for each place of the depth.
     queries: Vec<u32>,
     /// Panels of keys, `[⌈D / 2⌉, width]` each.
     keys: Vec<u32>,
@@ -134,8 +139,6 @@ pub struct Rounded<D> {
     values: Vec<u32>,
     /// A band of weights.
     weights: Vec<u32>,
-    /// Rows made narrow.
-    room: Vec<u32>,
 }
 
 /// What bf16 has no use for: scales and sums of rows and columns.
@@ -144,40 +147,54 @@ const ZEROS: [f32; gemm::MAX_WIDTH] = [0.0; gemm::MAX_WIDTH];
 const NO_SUMS: [i32; gemm::MAX_WIDTH] = [0; gemm::MAX_WIDTH];
 
 impl<D: Dot> Rounded<D> {
+    /// Values of a place of the highest band.
+    const BAND: usize = turn::stride(D::TILE_ROWS);
+    /// Bands of the queries whose scores exist at a time: two, whose scores stay in the nearest cache.
+    const BANDS: usize = 2;
+
     #[inline(always)]
     pub fn new(d: D, block: &Block<'_>) -> Self {
         let (dim, width) = (block.inputs.dim(), tile::width::<D>());
-        let (pairs, deep) = (dim.div_ceil(2), dim.max(KEYS).div_ceil(2));
+        let pairs = dim.div_ceil(2);
+        let blocks = block.count.div_ceil(Self::BANDS * D::TILE_ROWS);
         let mut own = Self {
             d,
             dim,
             held: 0,
-            queries: vec![0; block.count.div_ceil(QUERIES) * Self::bands_of_queries(dim)],
-            keys: vec![0; KEYS * pairs + MAX_LANES],
+            queries: vec![0; blocks * Self::BANDS * Self::BAND * pairs],
+            keys: vec![0; KEYS * pairs],
             values: vec![0; KEYS / 2 * dim.next_multiple_of(width) + MAX_LANES],
-            weights: vec![0; KEYS / 2 * D::TILE_ROWS + MAX_LANES],
-            room: vec![0; deep * MAX_LANES],
+            weights: vec![0; KEYS / 2 * Self::BAND],
         };
         let (query, stride) = block.inputs.head(&block.inputs.query, block.head, block.first);
-        for first in (0..block.count).step_by(QUERIES) {
-            let count = QUERIES.min(block.count - first);
-            let bands = &mut own.queries[first / QUERIES * Self::bands_of_queries(dim)..];
-            for index in 0..count.div_ceil(D::TILE_ROWS) {
-                let rows = part(count, index, count.div_ceil(D::TILE_ROWS));
+        for first in (0..block.count).step_by(Self::BANDS * D::TILE_ROWS) {
+            for (index, rows) in Self::bands(block, first).enumerate() {
                 let values = Stored { values: &query[(first + rows.start) * stride..], stride };
-                write_band(d, values, (rows.len(), dim), &mut own.room, &mut bands[rows.start * pairs..], rows.len());
+                let target = &mut own.queries[Self::place(first, index) * pairs..];
+                interleave_bf16(d, values, (rows.len(), dim), target, turn::stride(rows.len()));
             }
         }
         own
     }
 
-    /// Groups of the bands of [`QUERIES`] queries, and what the last one is turned beyond.
-    const fn bands_of_queries(dim: usize) -> usize {
-        QUERIES * dim.div_ceil(2) + MAX_LANES
+    /// Rows of each band of the queries from `first` on, counted from there.
+    #[inline(always)]
+    fn bands(block: &Block<'_>, first: usize) -> impl Iterator<Item = Range<usize>> {
+        let count = (Self::BANDS * D::TILE_ROWS).min(block.count - first);
+        let bands = count.div_ceil(D::TILE_ROWS);
+        (0..bands).map(move |index| part(count, index, bands))
+    }
+
+    /// Where the bands of the queries from `first` on begin, and that of `index`, in places of the depth.
+    #[inline(always)]
+    fn place(first: usize, index: usize) -> usize {
+        (first / D::TILE_ROWS + index) * Self::BAND
     }
 }
 
 impl<D: Dot> Products<D::Simd> for Rounded<D> {
+    const QUERIES: usize = Self::BANDS * D::TILE_ROWS;
+
     #[inline(always)]
     fn padded(&self, columns: usize) -> usize {
         columns.next_multiple_of(tile::width::<D>())
@@ -194,7 +211,7 @@ impl<D: Dot> Products<D::Simd> for Rounded<D> {
             let values = Stored { values: &key[column * key_stride..], stride: key_stride };
             let panel = &mut self.keys[column / width * width * dim.div_ceil(2) + column % width..];
             let count = lanes.min(keys.len() - column);
-            write_band(self.d, values, (count, dim), &mut self.room, panel, width);
+            interleave_bf16(self.d, values, (count, dim), panel, width);
         }
         for column in (0..dim).step_by(width) {
             let groups = &mut self.values[column * (KEYS / 2)..];
@@ -213,21 +230,19 @@ impl<D: Dot> Products<D::Simd> for Rounded<D> {
         span: usize,
     ) {
         let (width, pairs) = (tile::width::<D>(), self.dim.div_ceil(2));
-        let count = QUERIES.min(block.count - first);
+        let count = Self::QUERIES.min(block.count - first);
         assert!(scores.len() >= count * span && span >= self.held.next_multiple_of(width));
-        let bands = &self.queries[first / QUERIES * Self::bands_of_queries(self.dim)..];
-        for column in (0..self.held).step_by(width) {
-            let panel = &self.keys[column * pairs..][..width * pairs];
-            for index in 0..count.div_ceil(D::TILE_ROWS) {
-                let rows = part(count, index, count.div_ceil(D::TILE_ROWS));
-                if first + rows.end <= seeing.start {
-                    continue;
-                }
-                let groups = &bands[rows.start * pairs..rows.end * pairs];
+        for (index, rows) in Self::bands(block, first).enumerate() {
+            if first + rows.end <= seeing.start {
+                continue;
+            }
+            let groups = &self.queries[Self::place(first, index) * pairs..][..turn::stride(rows.len()) * pairs];
+            for column in (0..self.held).step_by(width) {
+                let panel = &self.keys[column * pairs..][..width * pairs];
                 // SAFETY: scores has a panel's columns in each of `count` rows by the assertion above.
                 unsafe {
                     let c = scores.as_mut_ptr().add(rows.start * span + column);
-                    multiply(self.d, rows, groups, panel, Start::Zero, c, span);
+                    multiply(self.d, rows.clone(), groups, panel, Start::Zero, c, span);
                 }
             }
         }
@@ -237,13 +252,14 @@ impl<D: Dot> Products<D::Simd> for Rounded<D> {
     fn weigh(&mut self, _: D::Simd, weights: &[f32], span: usize, sums: &mut [f32], padded: usize) {
         let (width, pairs, count) = (tile::width::<D>(), self.held.div_ceil(2), sums.len() / padded);
         assert!(sums.len() == count * padded && padded >= self.dim.next_multiple_of(width));
-        for index in 0..count.div_ceil(D::TILE_ROWS) {
-            let rows = part(count, index, count.div_ceil(D::TILE_ROWS));
+        let bands = count.div_ceil(D::TILE_ROWS);
+        for rows in (0..bands).map(|index| part(count, index, bands)) {
             let values = Stored { values: &weights[rows.start * span..], stride: span };
-            write_band(self.d, values, (rows.len(), self.held), &mut self.room, &mut self.weights, rows.len());
+            let stride = turn::stride(rows.len());
+            interleave_bf16(self.d, values, (rows.len(), self.held), &mut self.weights, stride);
             for column in (0..self.dim).step_by(width) {
                 let panel = &self.values[column * (KEYS / 2)..][..pairs * width];
-                let groups = &self.weights[..pairs * rows.len()];
+                let groups = &self.weights[..pairs * stride];
                 // SAFETY: sums has a panel's columns in each of `count` rows by the assertion above.
                 unsafe {
                     let c = sums.as_mut_ptr().add(rows.start * padded + column);

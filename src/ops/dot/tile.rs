@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::turn::stride;
 use crate::ops::gemm::Start;
 use crate::simd::Simd;
 use crate::simd::dot::{Dot, DotKernel};
@@ -39,7 +40,7 @@ impl DotKernel for Heights {
 pub struct Band<'a> {
     /// Which rows.
     pub rows: Range<usize>,
-    /// `[groups of the depth, rows]`
+    /// `[groups of the depth, rows]`, places [`stride`] apart.
     pub groups: &'a [u32],
     /// Of every row: what its integers are multiples of.
     pub scales: &'a [f32],
@@ -116,7 +117,7 @@ impl Tile<'_> {
     pub unsafe fn multiply<D: Dot>(&self, d: D) {
         let (width, rows) = (width::<D>(), self.band.rows.len());
         assert!(self.panel.len().is_multiple_of(width) && self.scales.len() == width && self.sums.len() == width);
-        assert!(self.band.groups.len() == self.panel.len() / width * rows);
+        assert!(self.band.groups.len() == self.panel.len() / width * stride(rows));
         assert!(self.band.scales.len() == rows && self.band.zeros.len() == rows);
         assert!(!matches!(self.start, Start::Bias(bias) if bias.len() != width));
         // SAFETY: the lengths above, and the caller's promise.
@@ -231,7 +232,7 @@ impl Tile<'_> {
         let lanes = <D::Simd as Simd>::LANES;
         // SAFETY: the caller's promise.
         unsafe {
-            let (band, panel) = (band.add(k * ROWS), panel.add(k * width::<D>()));
+            let (band, panel) = (band.add(k * const { stride(ROWS) }), panel.add(k * width::<D>()));
             let mut b = [d.right(panel); VECTORS];
             for (v, b) in b.iter_mut().enumerate().skip(1) {
                 *b = d.right(panel.add(v * lanes));

@@ -8,10 +8,9 @@ use std::ops::Range;
 use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, CpuBuffer, Device};
 use crate::error::{Error, Result};
-use crate::ops::dot::numbers::{PairRows, Span, Steps, write_bf16};
+use crate::ops::dot::numbers::{PairRows, Span, Steps};
 use crate::ops::dot::tile::{Band, Heights, part};
-use crate::ops::dot::turn::{interleave, write_band};
-use crate::ops::gemm::MAX_WIDTH;
+use crate::ops::dot::turn::{self, interleave, interleave_bf16};
 use crate::ops::product::{Stored, Transposed};
 use crate::ops::shared::SharedRows;
 use crate::simd::MAX_LANES;
@@ -39,8 +38,8 @@ impl Shape {
     fn new(cpu: &Cpu, rows: usize, groups: usize) -> Self {
         let heights = cpu.dispatch_dot(Heights);
         let count = if rows <= heights.alone { 1 } else { rows.div_ceil(heights.among) };
-        // What is turned by whole vectors reaches beyond the last row of its place.
-        let stride = ((groups + 2) * rows.div_ceil(count) + MAX_LANES).next_multiple_of(LINE);
+        // Groups, scales and zero points. Pairs of rows are turned by whole vectors, which reach beyond the last row.
+        let stride = ((groups + 2) * turn::stride(rows.div_ceil(count)) + MAX_LANES).next_multiple_of(LINE);
         Self { rows, groups, count, stride }
     }
 
@@ -63,7 +62,7 @@ impl Bands {
     ) -> Result<Self> {
         let arithmetic = cpu.arithmetic();
         let groups = depth.div_ceil(arithmetic.numbers());
-        let room = if arithmetic == Arithmetic::F32 { 0 } else { groups };
+        let room = if arithmetic == Arithmetic::Int8 { groups } else { 0 };
         Self::build(cpu, Shape::new(cpu, rows, groups), |rows, target| {
             let mut room = cpu.alloc::<f32>(room * rows.len())?;
             let (shape, room) = ((rows.len(), depth), room.as_mut_slice()?);
@@ -76,7 +75,7 @@ impl Bands {
     pub fn of_columns(cpu: &Cpu, a: Transposed<'_>, (rows, depth): (usize, usize)) -> Result<Self> {
         Self::build(cpu, Shape::new(cpu, rows, depth.div_ceil(2)), |rows, target| {
             let Stored { values, stride } = a.0;
-            let (values, width) = (&values[rows.start..], rows.len());
+            let (values, width) = (&values[rows.start..], turn::stride(rows.len()));
             cpu.isa().dispatch(PairRows { values, stride, depth, groups: as_groups_mut(target), width });
             Ok(())
         })
@@ -130,7 +129,7 @@ impl Bands {
     pub fn band(&self, band: usize) -> Band<'_> {
         let (rows, Shape { groups, stride, .. }) = (self.shape.band(band), self.shape);
         let values = &self.buffer.as_slice()[band * stride..][..stride];
-        let (groups, end) = values.split_at(groups * rows.len());
+        let (groups, end) = values.split_at(groups * turn::stride(rows.len()));
         let (scales, zeros) = end[..2 * rows.len()].split_at(rows.len());
         Band { rows, groups: as_groups(groups), scales, zeros }
     }
@@ -159,19 +158,13 @@ impl Filling<'_> {
     #[inline(always)]
     pub unsafe fn write<D: Dot>(&self, d: D, band: usize, first: usize, columns: usize, values: Stored<'_>) {
         let (rows, numbers) = (self.shape.band(band).len(), self.arithmetic.numbers());
-        let groups = columns.div_ceil(numbers);
-        // Aside: what is turned by whole vectors reaches beyond the last row of its place, into columns of others.
-        let mut turned = [0.0; (MAX_WIDTH + 1) * MAX_LANES];
-        if self.arithmetic == Arithmetic::F32 {
-            interleave(d.simd(), values, (rows, columns), &mut turned, rows);
-        } else {
-            let mut room = [0; MAX_WIDTH / 2 * MAX_LANES];
-            let room = &mut room[..groups * rows];
-            write_band(d, values, (rows, columns), room, as_groups_mut(&mut turned), rows);
-        }
+        let stride = turn::stride(rows);
         // SAFETY: the caller's promise.
-        let target = unsafe { self.bands.row(band, first / numbers * rows, groups * rows) };
-        target.copy_from_slice(&turned[..groups * rows]);
+        let target = unsafe { self.bands.row(band, first / numbers * stride, columns.div_ceil(numbers) * stride) };
+        match self.arithmetic {
+            Arithmetic::F32 => interleave(d.simd(), values, (rows, columns), target, stride),
+            _ => interleave_bf16(d, values, (rows, columns), as_groups_mut(target), stride),
+        }
     }
 }
 
@@ -182,7 +175,7 @@ struct FillRows<'a> {
     /// Rows and depth.
     shape: (usize, usize),
     groups: usize,
-    /// For the rows made narrow.
+    /// For the rows in 8 bits.
     room: &'a mut [f32],
     target: &'a mut [f32],
 }
@@ -194,25 +187,24 @@ impl DotKernel for FillRows<'_> {
     fn run<D: Dot>(self, d: D) {
         let s = d.simd();
         let Self { arithmetic, a, shape: (rows, depth), groups, room, target } = self;
-        if arithmetic == Arithmetic::F32 {
-            return interleave(s, a, (rows, depth), target, rows);
+        let stride = turn::stride(rows);
+        match arithmetic {
+            Arithmetic::F32 => return interleave(s, a, (rows, depth), target, stride),
+            Arithmetic::Bf16 => return interleave_bf16(d, a, (rows, depth), as_groups_mut(target), stride),
+            Arithmetic::Int8 => {}
         }
         let (mut scales, mut zeros) = ([1.0; MAX_LANES], [0.0; MAX_LANES]);
         for (row, numbers) in room.chunks_exact_mut(groups).enumerate() {
             let x = &a.values[row * a.stride..][..depth];
             let numbers = as_groups_mut(numbers);
-            if arithmetic == Arithmetic::Bf16 {
-                write_bf16(d, x, numbers);
-                continue;
-            }
             let Span { low, high, odd } = Span::of(s, x);
             let scale = (high - low) / 255.0;
             let zero = (-low * Steps::inverse(scale)).round_ties_even();
             Steps { scale, zero, range: (0.0, 255.0) }.write(s, x, numbers);
             (scales[row], zeros[row]) = (scale + odd, zero);
         }
-        interleave(s, Stored { values: room, stride: groups }, (rows, groups), target, rows);
-        let end = &mut target[groups * rows..];
+        interleave(s, Stored { values: room, stride: groups }, (rows, groups), target, stride);
+        let end = &mut target[groups * stride..];
         end[..rows].copy_from_slice(&scales[..rows]);
         end[rows..2 * rows].copy_from_slice(&zeros[..rows]);
     }

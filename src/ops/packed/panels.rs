@@ -10,7 +10,8 @@ use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
 use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
-use crate::ops::dot::tile::{Heights, Tile, width};
+use crate::ops::dot::tile::{Heights, Tile, part, width};
+use crate::ops::dot::turn;
 use crate::ops::gemm::{DEPTH, MAX_WIDTH, Start};
 use crate::ops::product::Stored;
 use crate::ops::shared::SharedRows;
@@ -79,18 +80,22 @@ const BANDS: usize = 4;
 const PANELS: usize = 16;
 
 /// Cuts the work. Items of the same rows follow each other, so that a thread finds them in its cache; items shrink towards
-/// the end, so that no thread waits long for another.
+/// the end, to some bands of a panel, so that no thread waits long for another.
 fn items(left: &Bands, panels: usize, threads: usize) -> Vec<Item> {
     let (bands, most) = (left.count(), (GROUPS / left.band(0).groups.len().max(1)).max(BANDS));
     let cut = bands.div_ceil(bands.div_ceil(most));
-    let (mut items, mut left) = (Vec::new(), bands.div_ceil(cut) * panels);
+    let (mut items, mut tiles) = (Vec::new(), bands * panels);
     for first in (0..bands).step_by(cut) {
         let bands = first..bands.min(first + cut);
         let mut panel = 0;
         while panel < panels {
-            let end = panels.min(panel + (left / (2 * threads)).clamp(1, PANELS));
-            items.push(Item { bands: bands.clone(), panels: panel..end });
-            left = left.saturating_sub(end - panel);
+            let share = (tiles / (2 * threads)).max(1);
+            let end = panels.min(panel + (share / bands.len()).clamp(1, PANELS));
+            let cuts = bands.len().div_ceil(share);
+            for rows in (0..cuts).map(|index| part(bands.len(), index, cuts)) {
+                items.push(Item { bands: first + rows.start..first + rows.end, panels: panel..end });
+            }
+            tiles -= bands.len() * (end - panel);
             panel = end;
         }
     }
@@ -153,8 +158,8 @@ impl DotKernel for Block<'_> {
                 };
                 for from in (0..groups).step_by(pass) {
                     let mut band = self.left.band(index);
-                    let part = from..groups.min(from + pass);
-                    band.groups = &band.groups[part.start * rows.len()..part.end * rows.len()];
+                    let (part, stride) = (from..groups.min(from + pass), turn::stride(rows.len()));
+                    band.groups = &band.groups[part.start * stride..part.end * stride];
                     let panel = &packed.panel(panel)[part.start * width..part.end * width];
                     let tile = Tile {
                         band,

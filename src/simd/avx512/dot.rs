@@ -54,6 +54,11 @@ unsafe impl Dot for Avx512Bf16 {
         unsafe { _mm256_storeu_si256(target.cast(), std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(v))) }
     }
     #[inline(always)]
+    fn pairs(self, low: __m512, high: __m512) -> __m512 {
+        // SAFETY: avx512bf16 by the token; thirty-two bf16 are as many bits.
+        unsafe { std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low)) }
+    }
+    #[inline(always)]
     unsafe fn start(self, _: i32, _: *const i32) -> __m512 {
         // SAFETY: avx512f by the token.
         unsafe { _mm512_setzero_ps() }
