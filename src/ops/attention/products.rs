@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::forward::{Block, KEYS};
 use crate::ops::activation::Activation;
 use crate::ops::dot::numbers::PairRows;
-use crate::ops::dot::tile::{self, Band, Tile, part};
+use crate::ops::dot::tile::{self, Band, Parts, Tile};
 use crate::ops::dot::turn::{self, interleave_bf16};
 use crate::ops::gemm::{self, Ahead, DEPTH, Rows, Start};
 use crate::ops::product::Stored;
@@ -181,8 +181,7 @@ impl<D: Dot> Rounded<D> {
     #[inline(always)]
     fn bands(block: &Block<'_>, first: usize) -> impl Iterator<Item = Range<usize>> {
         let count = (Self::BANDS * D::TILE_ROWS).min(block.count - first);
-        let bands = count.div_ceil(D::TILE_ROWS);
-        (0..bands).map(move |index| part(count, index, bands))
+        Parts::new(count, count.div_ceil(D::TILE_ROWS)).all()
     }
 
     /// Where the bands of the queries from `first` on begin, and that of `index`, in places of the depth.
@@ -252,8 +251,7 @@ impl<D: Dot> Products<D::Simd> for Rounded<D> {
     fn weigh(&mut self, _: D::Simd, weights: &[f32], span: usize, sums: &mut [f32], padded: usize) {
         let (width, pairs, count) = (tile::width::<D>(), self.held.div_ceil(2), sums.len() / padded);
         assert!(sums.len() == count * padded && padded >= self.dim.next_multiple_of(width));
-        let bands = count.div_ceil(D::TILE_ROWS);
-        for rows in (0..bands).map(|index| part(count, index, bands)) {
+        for rows in Parts::new(count, count.div_ceil(D::TILE_ROWS)).all() {
             let values = Stored { values: &weights[rows.start * span..], stride: span };
             let stride = turn::stride(rows.len());
             interleave_bf16(self.d, values, (rows.len(), self.held), &mut self.weights, stride);
@@ -288,5 +286,5 @@ unsafe fn multiply<D: Dot>(
     let band = Band { rows, groups, scales: &ONES[..count], zeros: &ZEROS[..count] };
     let (scales, sums) = (&ONES[..width], &NO_SUMS[..width]);
     // SAFETY: the caller's promise.
-    unsafe { Tile { band, panel, scales, sums, start, c, c_stride, turn: None }.multiply(d) }
+    unsafe { Tile { band, panel, scales, sums, start, c, c_stride, stream: None }.multiply(d) }
 }

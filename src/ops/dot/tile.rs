@@ -12,9 +12,38 @@ pub const fn width<D: Dot>() -> usize {
     <D::Simd as Simd>::LANES * D::TILE_VECTORS
 }
 
-/// Part `index` of `count` nearly equal ones of `rows`: a tile of one or two rows would wait on the latency of its few sums.
-pub fn part(rows: usize, index: usize, count: usize) -> Range<usize> {
-    index * rows / count..(index + 1) * rows / count
+/// Rows cut into nearly equal parts: a tile of one or two rows would wait on the latency of its few sums.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    count: usize,
+    /// Rows of the lower ones; the first `higher` have one more.
+    height: usize,
+    higher: usize,
+}
+
+impl Parts {
+    /// `rows` in `count` parts.
+    pub fn new(rows: usize, count: usize) -> Self {
+        Self { count, height: rows / count, higher: rows % count }
+    }
+
+    /// Number of parts.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The rows of one.
+    #[inline(always)]
+    pub fn rows(&self, index: usize) -> Range<usize> {
+        let start = index * self.height + index.min(self.higher);
+        start..start + self.height + usize::from(index < self.higher)
+    }
+
+    /// The rows of each.
+    #[inline(always)]
+    pub fn all(self) -> impl Iterator<Item = Range<usize>> {
+        (0..self.count).map(move |index| self.rows(index))
+    }
 }
 
 /// Rows that a tile may have.
@@ -64,17 +93,57 @@ pub struct Tile<'a> {
     pub c: *mut f32,
     /// Values between rows of C.
     pub c_stride: usize,
-    /// Which tile it is of so many that multiply the panel, which streams from memory; `None` where it is near.
-    pub turn: Option<(usize, usize)>,
+    /// Where the panel streams from memory: how, and which tile it is of those that multiply it.
+    pub stream: Option<(&'a Stream, usize)>,
+}
+
+/// How tiles that multiply one panel, which streams from memory, ask for as much memory as it has: a stretch ahead where the
+/// panel is read once, else what follows it.
+#[derive(Clone, Copy)]
+pub struct Stream {
+    /// From the panel's start on, in groups.
+    distance: usize,
+    /// Cache lines of a panel.
+    lines: usize,
+    /// That a tile asks for in [`UNROLL`] steps, and in all.
+    each: usize,
+    share: usize,
+}
+
+impl Stream {
+    /// How far before it is needed memory is asked for, in groups.
+    const DISTANCE: usize = 4096;
+
+    /// For `tiles` tiles of `rows` rows and panels of so many groups.
+    pub fn new<D: Dot>(groups: usize, tiles: usize, rows: usize) -> Self {
+        let times = tiles * if rows > D::TILE_ROWS { D::TILE_VECTORS } else { 1 };
+        let (length, steps) = (groups * width::<D>(), (groups / UNROLL).max(1));
+        let lines = length * size_of::<u32>() / Ahead::LINE;
+        let each = lines.div_ceil(steps * times);
+        Self {
+            distance: if times == 1 { Self::DISTANCE.min(length) } else { length },
+            lines,
+            each,
+            share: steps * each,
+        }
+    }
+
+    /// What the time `index` that a tile reads the panel is to ask for.
+    #[inline(always)]
+    fn ahead(&self, panel: &[u32], index: usize) -> Ahead {
+        let first = index * self.share;
+        let next = panel.as_ptr().wrapping_add(self.distance).cast::<u8>().wrapping_add(first * Ahead::LINE);
+        Ahead { next, lines: if first < self.lines { self.each } else { 0 } }
+    }
 }
 
 /// Memory that is on its way from further caches while a tile multiplies. Addresses are hints: any will do.
 #[derive(Clone, Copy)]
-pub struct Ahead {
+struct Ahead {
     /// Its first byte.
-    pub next: *const u8,
+    next: *const u8,
     /// Cache lines to ask for in [`UNROLL`] steps.
-    pub lines: usize,
+    lines: usize,
 }
 
 impl Ahead {
@@ -82,21 +151,6 @@ impl Ahead {
 
     /// Nothing.
     const NONE: Ahead = Ahead { next: std::ptr::null(), lines: 0 };
-
-    /// How far before it is needed memory is asked for, in groups.
-    const DISTANCE: usize = 4096;
-
-    /// The share of a tile, `index` of `count` that multiply the panel, in asking for as much memory as the panel has: a
-    /// stretch ahead where the panel is read once, else what follows it.
-    #[inline(always)]
-    pub fn share(panel: &[u32], width: usize, index: usize, count: usize) -> Self {
-        let (lines, steps) = (size_of_val(panel) / Self::LINE, (panel.len() / width / UNROLL).max(1));
-        let each = lines.div_ceil(steps * count);
-        let first = index * steps * each;
-        let start = panel.as_ptr().wrapping_add(if count == 1 { Self::DISTANCE.min(panel.len()) } else { panel.len() });
-        let next = start.cast::<u8>().wrapping_add(first * Self::LINE);
-        Self { next, lines: if first < lines { each } else { 0 } }
-    }
 
     #[inline(always)]
     fn fetch<S: Simd>(&mut self, s: S) {
@@ -133,9 +187,8 @@ impl Tile<'_> {
     /// As for [`Tile::multiply`], with the lengths it checks.
     #[inline(always)]
     unsafe fn of_height<D: Dot, const VECTORS: usize>(&self, d: D, rows: usize) {
-        let width = width::<D>();
-        let share = |part: usize, parts: usize| match self.turn {
-            Some((index, count)) => Ahead::share(self.panel, width, index * parts + part, count * parts),
+        let share = |part: usize, parts: usize| match self.stream {
+            Some((stream, index)) => stream.ahead(self.panel, index * parts + part),
             None => Ahead::NONE,
         };
         macro_rules! heights {
@@ -171,6 +224,11 @@ impl Tile<'_> {
             (scales[r], zeros[r]) = (self.band.scales[r], self.band.zeros[r] as i32);
         }
         let first = vector * lanes;
+        for r in 0..ROWS {
+            for v in 0..VECTORS {
+                s.prefetch_near(self.c.wrapping_add(r * self.c_stride + first + v * lanes).cast());
+            }
+        }
         // SAFETY: the band, the panel, the scales, the sums and the bias have the lengths that `multiply` checked.
         unsafe {
             let mut sums = [[d.start(0, self.sums.as_ptr()); VECTORS]; ROWS];

@@ -9,7 +9,7 @@ use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, CpuBuffer, Device};
 use crate::error::{Error, Result};
 use crate::ops::dot::numbers::{PairRows, Span, Steps};
-use crate::ops::dot::tile::{Band, Heights, part};
+use crate::ops::dot::tile::{Band, Heights, Parts};
 use crate::ops::dot::turn::{self, interleave, interleave_bf16};
 use crate::ops::product::{Stored, Transposed};
 use crate::ops::shared::SharedRows;
@@ -23,13 +23,13 @@ pub struct Bands {
     shape: Shape,
 }
 
-/// How rows lie in bands of nearly equal height.
+/// How rows lie in bands.
 #[derive(Clone, Copy)]
 struct Shape {
     rows: usize,
     /// Of a row.
     groups: usize,
-    count: usize,
+    bands: Parts,
     /// Between bands.
     stride: usize,
 }
@@ -40,11 +40,12 @@ impl Shape {
         let count = if rows <= heights.alone { 1 } else { rows.div_ceil(heights.among) };
         // Groups, scales and zero points. Pairs of rows are turned by whole vectors, which reach beyond the last row.
         let stride = ((groups + 2) * turn::stride(rows.div_ceil(count)) + MAX_LANES).next_multiple_of(LINE);
-        Self { rows, groups, count, stride }
+        Self { rows, groups, bands: Parts::new(rows, count), stride }
     }
 
-    fn band(&self, index: usize) -> Range<usize> {
-        part(self.rows, index, self.count)
+    /// Values of all bands.
+    fn room(&self) -> usize {
+        self.bands.count() * self.stride
     }
 }
 
@@ -92,19 +93,19 @@ impl Bands {
             return Err(Error::internal("bands of 8 bits to fill a part of a row at a time"));
         }
         let shape = Shape::new(cpu, rows, depth.div_ceil(arithmetic.numbers()));
-        let mut buffer = cpu.alloc::<f32>(shape.count * shape.stride)?;
+        let mut buffer = cpu.alloc::<f32>(shape.room())?;
         fill(&Filling { arithmetic, shape, bands: SharedRows::new(buffer.as_mut_slice()?, shape.stride) })?;
         Ok(Self { buffer, shape })
     }
 
     /// Has `fill` write each of the bands.
     fn build(cpu: &Cpu, shape: Shape, fill: impl Fn(Range<usize>, &mut [f32]) -> Result<()> + Sync) -> Result<Self> {
-        let mut buffer = cpu.alloc::<f32>(shape.count * shape.stride)?;
+        let mut buffer = cpu.alloc::<f32>(shape.room())?;
         let bands = SharedRows::new(buffer.as_mut_slice()?, shape.stride);
-        cpu.try_for_each(shape.count, |band| {
+        cpu.try_for_each(shape.bands.count(), |band| {
             // SAFETY: every work item has its own band.
             let target = unsafe { bands.row(band, 0, shape.stride) };
-            fill(shape.band(band), target)
+            fill(shape.bands.rows(band), target)
         })?;
         Ok(Self { buffer, shape })
     }
@@ -121,13 +122,13 @@ impl Bands {
 
     /// Number of bands.
     pub fn count(&self) -> usize {
-        self.shape.count
+        self.shape.bands.count()
     }
 
     /// One band.
     #[inline(always)]
     pub fn band(&self, band: usize) -> Band<'_> {
-        let (rows, Shape { groups, stride, .. }) = (self.shape.band(band), self.shape);
+        let (rows, Shape { groups, stride, .. }) = (self.shape.bands.rows(band), self.shape);
         let values = &self.buffer.as_slice()[band * stride..][..stride];
         let (groups, end) = values.split_at(groups * turn::stride(rows.len()));
         let (scales, zeros) = end[..2 * rows.len()].split_at(rows.len());
@@ -157,7 +158,7 @@ impl Filling<'_> {
     /// Nothing else reaches these columns of the band meanwhile.
     #[inline(always)]
     pub unsafe fn write<D: Dot>(&self, d: D, band: usize, first: usize, columns: usize, values: Stored<'_>) {
-        let (rows, numbers) = (self.shape.band(band).len(), self.arithmetic.numbers());
+        let (rows, numbers) = (self.shape.bands.rows(band).len(), self.arithmetic.numbers());
         let stride = turn::stride(rows);
         // SAFETY: the caller's promise.
         let target = unsafe { self.bands.row(band, first / numbers * stride, columns.div_ceil(numbers) * stride) };

@@ -10,7 +10,7 @@ use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
 use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
-use crate::ops::dot::tile::{Heights, Tile, part, width};
+use crate::ops::dot::tile::{Heights, Parts, Stream, Tile, width};
 use crate::ops::dot::turn;
 use crate::ops::gemm::{DEPTH, MAX_WIDTH, Start};
 use crate::ops::product::Stored;
@@ -92,7 +92,7 @@ fn items(left: &Bands, panels: usize, threads: usize) -> Vec<Item> {
             let share = (tiles / (2 * threads)).max(1);
             let end = panels.min(panel + (share / bands.len()).clamp(1, PANELS));
             let cuts = bands.len().div_ceil(share);
-            for rows in (0..cuts).map(|index| part(bands.len(), index, cuts)) {
+            for rows in Parts::new(bands.len(), cuts).all() {
                 items.push(Item { bands: first + rows.start..first + rows.end, panels: panel..end });
             }
             tiles -= bands.len() * (end - panel);
@@ -121,6 +121,7 @@ impl DotKernel for Block<'_> {
         let (width, groups) = (width::<D>(), self.left.groups());
         let pass = if self.arithmetic == Arithmetic::F32 { DEPTH } else { groups };
         let Item { bands, panels } = self.item;
+        let stream = Stream::new::<D>(pass.min(groups), bands.len(), self.left.band(bands.start).rows.len());
         for &(part, panel) in &self.panels[panels.clone()] {
             let Part { packed, start, column } = &self.parts[part];
             assert!(packed.width == width && packed.depth() == groups);
@@ -169,7 +170,7 @@ impl DotKernel for Block<'_> {
                         start: if from == 0 { start } else { Start::Held },
                         c,
                         c_stride,
-                        turn: Some((index - bands.start, bands.len())),
+                        stream: Some((&stream, index - bands.start)),
                     };
                     // SAFETY: as above; there is room aside for the rows of a band.
                     unsafe { tile.multiply(d) };
