@@ -9,9 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
 
-from figures import Contest, Turn, document, figure, table  # noqa: E402
-from sides import Refused, examples, output, reason  # noqa: E402
-from workloads import GROUPS, NAMES, wanted  # noqa: E402
+from figures import Contest, Turn, document, figure, table
+from programs import Refused, output, reason
+from sides import examples
+from workloads import GROUPS, NAMES, wanted
 
 
 def contest() -> Contest:
