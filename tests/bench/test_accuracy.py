@@ -150,6 +150,12 @@ class Measured(unittest.TestCase):
         self.assertIn("; 1 thread; all-MiniLM-L6-v2; ", measurement.about())
         self.assertIn(", seed 4, in brackets", measurement.about())
 
+    def test_a_test_file_whose_name_tells_no_format_is_given_one(self) -> None:
+        (training,) = wanted(["wnut17"])
+        command = self.setup.evaluate(training, Path("m"), "int8")
+        told = "eval --data data/wnut17/emerging.test.annotated --format conll --model m --threads 1 --precision int8 --json"
+        self.assertEqual(" ".join(command[1:]), told)
+
     def test_few_steps_are_told_in_the_row(self) -> None:
         self.setup = Setup(self.setup.cloze, self.setup.model, self.setup.data, 1, steps=7)
         (row,) = self.measured(["stsb"], [4]).rows
