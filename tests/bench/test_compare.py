@@ -87,8 +87,9 @@ class Workloads(unittest.TestCase):
     def test_names_choose_groups_and_items(self) -> None:
         self.assertEqual(self.names(["encode-b1-s16", "finetune-top2"]), ["encode-b1-s16", "finetune-top2-b16-s128"])
         self.assertEqual(self.names(["encode-b8", "pll"]), ["encode-b8-s128", "pll-16-sentences"])
-        self.assertEqual(len(self.names([])), 12)
-        self.assertTrue(0 < len(self.names([], quick=True)) < 12)
+        self.assertEqual(self.names(["pretrain"]), ["pretrain-b16-s128"])
+        self.assertEqual(len(self.names([])), 13)
+        self.assertTrue(0 < len(self.names([], quick=True)) < 13)
         self.assertEqual(len(set(NAMES)), len(NAMES))
 
 

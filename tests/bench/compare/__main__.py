@@ -9,9 +9,9 @@ sides run. peers.py beside setup.sh tells what the peers do. Both sides have the
 time: in a round cloze has a turn before each peer's. A figure is the median over turns of a turn's median; a ratio is
 the median over pairs of turns that followed each other. Close other programs; the table tells where it found any.
 
-Workloads: encode, ragged, pll, finetune, first, or one of them (encode-b8-s128, finetune-top2). What a build of cloze
-refuses is "not available" in the table; peers that did not run are named below it, with the reason. Needs nothing but
-Python 3.10 on Linux.
+Workloads: encode, ragged, pll, finetune, pretrain, first, or one of them (encode-b8-s128, finetune-top2). What a build
+of cloze refuses is "not available" in the table; peers that did not run are named below it, with the reason. Needs
+nothing but Python 3.10 on Linux.
 """
 
 from __future__ import annotations
