@@ -9,9 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "compare"))
 
-from figures import Contest, Turn, document, figure, table  # noqa: E402
-from sides import Refused, examples, output, reason  # noqa: E402
-from workloads import GROUPS, NAMES, wanted  # noqa: E402
+from figures import Contest, Turn, document, figure, table
+from programs import Refused, output, reason
+from sides import examples
+from workloads import GROUPS, NAMES, wanted
 
 
 def contest() -> Contest:
@@ -86,8 +87,9 @@ class Workloads(unittest.TestCase):
     def test_names_choose_groups_and_items(self) -> None:
         self.assertEqual(self.names(["encode-b1-s16", "finetune-top2"]), ["encode-b1-s16", "finetune-top2-b16-s128"])
         self.assertEqual(self.names(["encode-b8", "pll"]), ["encode-b8-s128", "pll-16-sentences"])
-        self.assertEqual(len(self.names([])), 12)
-        self.assertTrue(0 < len(self.names([], quick=True)) < 12)
+        self.assertEqual(self.names(["pretrain"]), ["pretrain-b16-s128"])
+        self.assertEqual(len(self.names([])), 13)
+        self.assertTrue(0 < len(self.names([], quick=True)) < 13)
         self.assertEqual(len(set(NAMES)), len(NAMES))
 
 

@@ -3,6 +3,7 @@
 
     benchmark.py --cloze ./cloze --texts sst2.tsv
     benchmark.py --cloze ./cloze --quick
+    benchmark.py --cloze ./cloze --texts sst2.tsv --json cuda.json      for tests/bench/cuda.py, which makes the README's table
 
 The model is a BERT-base of random weights in bf16 (H=768 L=12 A=12 F=3072, 30,522 tokens). Both sides turn token ids on
 the host into mean-pooled embeddings on the host: what is timed is what a caller waits for.
@@ -17,6 +18,7 @@ answers and bf16 autocast for training. Needs torch and transformers.
 """
 
 import argparse
+import datetime
 import json
 import os
 import statistics
@@ -31,6 +33,10 @@ from transformers import BertConfig, BertForPreTraining, BertForSequenceClassifi
 
 WORDS = [f"[unused{i}]" for i in range(30522)]
 MASKED = 19
+
+# Columns, and the environment of each of cloze's.
+OURS = {"cloze, driver alone": {"CLOZE_CUBLASLT": "own"}, "cloze, cuBLASLt where it is found": {}}
+MODES = {"reduce-overhead": "torch.compile (CUDA graphs)", "eager": "PyTorch"}
 
 
 def folder_of(path, seed=0):
@@ -148,9 +154,9 @@ def torch_pretrain(folder, batch, seq, mode):
     return steps(model, loss, mode)
 
 
-def cloze(binary, *arguments):
+def cloze(binary, variables, *arguments):
     command = [binary, "bench", "--device", "cuda", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
     if done.returncode != 0:
         print(f"cloze failed: {' '.join(command)}\n{done.stderr}", file=sys.stderr)
         return None
@@ -167,54 +173,94 @@ def gflop(tokens, seq, layers=12, h=768, f=3072):
     return layers * tokens * (8 * h * h + 4 * h * f + 4 * seq * h) / 1e9
 
 
+def driver():
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "unknown"
+
+
+def about(binary):
+    day = datetime.date.today()
+    version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    return (
+        f"{torch.cuda.get_device_name()} (driver {driver()}); BERT of 12 layers of 768, random weights; from token ids on "
+        f"the host to mean-pooled embeddings on the host; {day.day} {day:%B %Y}. {version}, PyTorch {torch.__version__} "
+        "with scaled_dot_product_attention."
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cloze", required=True)
     parser.add_argument("--texts", help="a text a line, a label after a TAB")
     parser.add_argument("--only", help="workloads, by commas")
     parser.add_argument("--quick", action="store_true", help="PyTorch only eagerly")
+    parser.add_argument("--json", metavar="FILE", help="writes the figures there, after each row")
     options = parser.parse_args()
-    modes = ["eager"] if options.quick else ["eager", "reduce-overhead"]
+    modes = ["eager"] if options.quick else list(MODES)
     wanted = (options.only or "embed,ragged,finetune,pretrain").split(",")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, bf16 8192^3: {peak():.0f} TFLOP/s", flush=True)
+    fastest = peak()
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, bf16 8192^3: {fastest:.0f} TFLOP/s", flush=True)
+    record = {
+        "program": "cuda",
+        "about": about(options.cloze),
+        "peak_tflops": fastest,
+        "columns": [*OURS, *(MODES[mode] for mode in modes)],
+        "rows": [],
+        "notes": [],
+    }
     with tempfile.TemporaryDirectory() as folder:
         folder_of(folder)
-        rows = []
 
-        def row(name, ours, work, flop=None):
-            theirs = {}
+        def row(title, arguments, work, flop=None):
+            command = ("--model", folder, "--seconds", 1, *arguments)
+            ours = [cloze(options.cloze, variables, *command) for variables in OURS.values()]
+            theirs = []
             for mode in modes:
                 torch._dynamo.reset()
                 try:
-                    theirs[mode] = work(mode)
-                except Exception as error:  # a peer that fails is a line of the table
-                    print(f"{name} {mode}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
-            text = "  ".join(f"{mode} {seconds * 1e3:9.3f} ms" for mode, seconds in theirs.items())
-            own = "failed" if ours is None else f"{ours * 1e3:9.3f} ms"
-            ratio = "" if ours is None or not theirs else f"  best/cloze {min(theirs.values()) / ours:5.2f}"
-            rate = "" if ours is None or flop is None else f"  {flop / ours / 1e3:6.1f} TFLOP/s"
-            print(f"{name:22s} cloze {own}  {text}{ratio}{rate}", flush=True)
-            rows.append((name, ours, theirs))
+                    theirs.append(work(mode))
+                except Exception as error:  # a peer that fails is a gap in the table
+                    print(f"{title} {mode}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+                    theirs.append(None)
+            times = [None if seconds is None else seconds * 1e3 for seconds in ours + theirs]
+            cells = ["failed" if ms is None else f"{ms:9.3f} ms" for ms in times]
+            best = [min(filter(None, side), default=None) for side in (ours, theirs)]
+            ratio = "" if None in best else f"  best/cloze {best[1] / best[0]:5.2f}"
+            rate = "" if best[0] is None or flop is None else f"  {flop / best[0] / 1e3:6.1f} TFLOP/s"
+            print(f"{title}: {'  '.join(cells)}{ratio}{rate}", flush=True)
+            record["rows"].append({"title": title, "ms": times, "gflop": flop})
+            if options.json:
+                with open(options.json, "w", encoding="utf-8") as file:
+                    json.dump(record, file, indent=1, ensure_ascii=False)
+                    file.write("\n")
 
-        model = ("--model", folder, "--seconds", 1)
+        print("  ".join(record["columns"]), flush=True)
         if "embed" in wanted:
             for batch in (1, 8, 32, 256):
-                ours = cloze(options.cloze, *model, "--workload", "encode", "--pooled", "--batch", batch, "--seq", 128)
-                row(f"embed b{batch} s128", ours, lambda mode: torch_embed(folder, batch, 128, mode), gflop(batch * 128, 128))
+                arguments = ("--workload", "encode", "--pooled", "--batch", batch, "--seq", 128)
+                flop = gflop(batch * 128, 128)
+                row(f"{batch} × 128 tokens", arguments, lambda mode: torch_embed(folder, batch, 128, mode), flop)
         if "ragged" in wanted and options.texts:
             from transformers import BertTokenizerFast
             tokenizer = BertTokenizerFast.from_pretrained(folder)
             texts = [line.rstrip("\n").rsplit("\t", 1)[0] for line in open(options.texts)][:320]
             lengths = [min(512, len(tokenizer(text)["input_ids"])) for text in texts]
             for batch in (32, 320):
-                ours = cloze(options.cloze, *model, "--workload", "ragged", "--pooled", "--batch", batch, "--file", options.texts)
-                row(f"ragged b{batch}", ours, lambda mode: torch_ragged(folder, lengths, batch, mode))
+                arguments = ("--workload", "ragged", "--pooled", "--batch", batch, "--file", options.texts)
+                title = f"{len(texts)} texts, batches of {batch}"
+                row(title, arguments, lambda mode: torch_ragged(folder, lengths, batch, mode))
+        shape = ("--batch", 32, "--seq", 128, "--trainable", "all")
         if "finetune" in wanted:
-            ours = cloze(options.cloze, *model, "--workload", "finetune", "--batch", 32, "--seq", 128, "--trainable", "all")
-            row("finetune b32 s128", ours, lambda mode: torch_finetune(folder, 32, 128, mode))
+            arguments = ("--workload", "finetune", *shape)
+            title = "a training step of all layers, 32 × 128 tokens"
+            row(title, arguments, lambda mode: torch_finetune(folder, 32, 128, mode))
         if "pretrain" in wanted:
-            ours = cloze(options.cloze, *model, "--workload", "pretrain", "--batch", 32, "--seq", 128, "--trainable", "all")
-            row("pretrain b32 s128", ours, lambda mode: torch_pretrain(folder, 32, 128, mode))
+            arguments = ("--workload", "pretrain", *shape)
+            title = "a step of masked-word training, 32 × 128 tokens"
+            row(title, arguments, lambda mode: torch_pretrain(folder, 32, 128, mode))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ sides run. peers.py beside setup.sh tells what the peers do. Both sides have the
 time: in a round cloze has a turn before each peer's. A figure is the median over turns of a turn's median; a ratio is
 the median over pairs of turns that followed each other. Close other programs; the table tells where it found any.
 
-Workloads: encode, ragged, pll, finetune, first, or one of them (encode-b8-s128, finetune-top2). What a build of cloze
-refuses is "not available" in the table; peers that did not run are named below it, with the reason. Needs nothing but
-Python 3.10 on Linux.
+Workloads: encode, ragged, pll, finetune, pretrain, first, or one of them (encode-b8-s128, finetune-top2). What a build
+of cloze refuses is "not available" in the table; peers that did not run are named below it, with the reason. Needs
+nothing but Python 3.10 on Linux.
 """
 
 from __future__ import annotations
@@ -20,15 +20,20 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import machine
 from figures import Contest, Turn, document, figure
-from sides import HERE, TEXT, Bench, Epochs, First, Kind, Refused, Setup, Side, Worker, complain, output
+from programs import Refused, complain, output
+from sides import HERE, TEXT, Bench, Epochs, First, Kind, Setup, Side, Worker
+from tables import names, write
 from workloads import FIRST, GROUPS, NAMES, PEERS, PRECISIONS, Group, Item, wanted
 
 ROOT = HERE.parents[2]
@@ -38,9 +43,6 @@ SETTLE = 0.3
 
 # A workload whose rounds are longer (s) has only so many.
 LONG, FEWEST = 60.0, 3
-
-# How many programs beside ours may run on average of a minute.
-QUIET = 0.5
 
 
 class Comparison:
@@ -66,17 +68,14 @@ class Comparison:
 
     def about(self) -> str:
         """What the table says above its rows."""
-        versions = ", ".join([output([self.setup.cloze, "--version"]).strip(), *self.versions.values()])
         rounds = f"medians of {self.options.rounds} rounds of turns"
         if self.options.rounds > FEWEST:
             rounds += f", {FEWEST} where a round is longer than {LONG:.0f} s"
-        noise = f" Other programs kept the machine busy: load {self.others:.1f}." if self.others > QUIET else ""
         config = json.loads((self.setup.model / "config.json").read_text(encoding="utf-8"))
         model = f"BERT of {config['num_hidden_layers']} layers of {config['hidden_size']}"
-        return (
-            f"{machine.summary()}; {self.setup.threads} threads; {model}; {machine.today()}; {rounds}. "
-            f"{versions}.{noise}"
-        )
+        facts = [machine.threads(self.setup.threads), model, machine.today(), rounds]
+        versions = [output([self.setup.cloze, "--version"]).strip(), *self.versions.values()]
+        return machine.about(facts, versions, self.others)
 
     def document(self) -> str:
         return document(self.contests, self.about(), self.notes)
@@ -86,6 +85,7 @@ class Comparison:
         if self.options.json is None:
             return
         record = {
+            "program": "compare",
             "about": self.about(),
             "processor": machine.processor(),
             "threads": self.setup.threads,
@@ -242,10 +242,6 @@ class Comparison:
         return True
 
 
-def write(file: Path, record: dict[str, object]) -> None:
-    file.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def shown(file: Path) -> str:
     """The table of what --json wrote."""
     record = json.loads(file.read_text(encoding="utf-8"))
@@ -253,19 +249,6 @@ def shown(file: Path) -> str:
         Contest(**{**contest, "turns": [Turn(**turn) for turn in contest["turns"]]}) for contest in record["contests"]
     ]
     return document(contests, record["about"], record["notes"])
-
-
-def names(of: Sequence[str]) -> Callable[[str], list[str]]:
-    """Parses a list of some of these names."""
-
-    def parse(text: str) -> list[str]:
-        chosen = [name for name in text.split(",") if name]
-        for name in chosen:
-            if name not in of:
-                raise argparse.ArgumentTypeError(f"{name} is none of {', '.join(of)}")
-        return chosen
-
-    return parse
 
 
 def workloads(text: str) -> list[str]:

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-NONE = "–"
+import tables
+from tables import NONE
 
 
 @dataclass
@@ -85,8 +86,7 @@ def table(contests: Sequence[Contest]) -> str:
     peers = list(dict.fromkeys(peer for contest in contests for peer in contest.peers()))
     head = [contests[0].section, "cloze", *peers, "best peer / cloze"]
     rows = [row(contest, title, peers) for contest in contests for title in contest.ours]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return tables.markdown(head, rows)
 
 
 def document(contests: Sequence[Contest], about: str, notes: Sequence[str]) -> str:
@@ -94,7 +94,4 @@ def document(contests: Sequence[Contest], about: str, notes: Sequence[str]) -> s
     sections: dict[str, list[Contest]] = {}
     for contest in contests:
         sections.setdefault(contest.section, []).append(contest)
-    blocks = [about, *map(table, sections.values())]
-    if notes:
-        blocks.append("\n".join(f"- {note}" for note in dict.fromkeys(notes)))
-    return "\n\n".join(blocks) + "\n"
+    return tables.document(about, [table(section) for section in sections.values()], notes)

@@ -9,7 +9,6 @@ import random
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -18,16 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from programs import PATIENCE, Refused, output, reason
+
 HERE = Path(__file__).resolve().parent
 
-# Longest wait for one answer (s): a model that is made, or warm-up of the largest shape on a slow machine.
-PATIENCE = 900.0
-
 TEXT = "She opened the window and looked out at the rain, which had not stopped since the morning."
-
-
-class Refused(Exception):
-    """A side that cannot run, and why."""
 
 
 class Side(Protocol):
@@ -70,23 +64,6 @@ class Setup:
         """The command line of a verb of cloze."""
         common = ("--model", self.model, "--threads", self.threads, "--precision", precision)
         return [self.cloze, verb, *map(str, (*common, *arguments))]
-
-
-def reason(text: str, line: int = 0) -> str:
-    """One line of what a program said, for a table's foot: of cloze the first, of Python the last (-1)."""
-    lines = [said.strip() for said in text.splitlines() if said.strip()]
-    return lines[line][:160] if lines else "said nothing"
-
-
-def output(command: Sequence[str]) -> str:
-    """What a program prints."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        raise Refused(f"no end after {PATIENCE:.0f} s") from None
-    if done.returncode != 0:
-        raise Refused(reason(done.stderr))
-    return done.stdout
 
 
 class Bench:
@@ -297,7 +274,3 @@ class Worker:
         self.errors.seek(0)
         ended = signal.Signals(-code).name if code < 0 else f"code {code}"
         return f"{reason(self.errors.read(), -1)} ({ended})"
-
-
-def complain(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What is compared: the workloads of `cloze bench` that peers.py has too, and first answers."""
+"""What is compared: the workloads of `cloze bench` that peers.py or worker.py has too, and first answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Item:
     """One workload."""
 
     name: str
-    """As peers.py reports it."""
+    """As peers.py, or worker.py for it, reports it."""
     title: str
     arguments: tuple[object, ...]
     """Of `cloze bench`; a file of texts is added where `texts` is set."""
@@ -29,7 +29,7 @@ class Group:
     """Workloads that a worker runs one after the other, in the order in which peers.py does."""
 
     name: str
-    """Of --workloads, here and of peers.py."""
+    """Of --workloads, here and of peers.py where that has it."""
     title: str
     items: tuple[Item, ...]
     peers: tuple[str, ...] = tuple(PEERS)
@@ -69,6 +69,20 @@ GROUPS = (
             finetune("top2", "top 2 layers", "top:2", cached=True),
             finetune("full", "everything", "all"),
             finetune("lora8", "LoRA of rank 8", "lora:8"),
+        ),
+        peers=("torch",),
+        together=True,
+        precisions=("f32", "bf16"),
+    ),
+    Group(
+        "pretrain",
+        "a step of masked words, 16 × 128 tokens",
+        (
+            Item(
+                "pretrain-b16-s128",
+                "everything",
+                ("--workload", "pretrain", "--batch", 16, "--seq", 128, "--trainable", "all"),
+            ),
         ),
         peers=("torch",),
         together=True,

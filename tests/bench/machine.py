@@ -1,4 +1,4 @@
-"""What a comparison ran on."""
+"""What a measurement ran on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import datetime
 import os
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+# How many programs beside ours may run on average of a minute.
+QUIET = 0.5
 
 FEATURES = {
     "avx2": "AVX2",
@@ -39,6 +43,10 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads(count: int) -> str:
+    return f"{count} thread" if count == 1 else f"{count} threads"
+
+
 def memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
 
@@ -55,3 +63,9 @@ def today() -> str:
 
 def summary() -> str:
     return f"{processor()}, {processors()} processors, {memory_gib():.0f} GiB, {platform.system()}"
+
+
+def about(facts: Sequence[str], versions: Sequence[str], others: float) -> str:
+    """What a table says above its rows; `others` is the load that is not ours."""
+    noise = f" Other programs kept the machine busy: load {others:.1f}." if others > QUIET else ""
+    return f"{'; '.join([summary(), *facts])}. {', '.join(versions)}.{noise}"
