@@ -150,11 +150,17 @@ impl Op for Cpu {
         if rows == 0 || width == 0 {
             return Ok(());
         }
-        let work = Forward::new(x, residual, affine, y, saved)?;
-        self.for_each(rows.div_ceil(ROWS), |item| {
-            // SAFETY: every item has its own rows.
-            unsafe { work.run(self, item * ROWS..rows.min((item + 1) * ROWS)) };
-        })
+        let (x, residual) =
+            (x.buffer().as_slice(), residual.map(|residual| &residual.buffer().as_slice()[..rows * width]));
+        let y = &mut y.buffer_mut().as_mut_slice()?[..rows * width];
+        let mut work = Forward::new(&x[..rows * width], residual, affine, y);
+        if let Some(saved) = saved {
+            work.saved = Some((
+                SharedRows::new(&mut saved.normal.buffer_mut().as_mut_slice()?[..rows * width], width),
+                SharedRows::new(&mut saved.scale.buffer_mut().as_mut_slice()?[..rows], 1),
+            ));
+        }
+        work.run(self)
     }
 
     fn layer_norm_backward(
@@ -215,31 +221,26 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    /// Of all of `x` `[T, H]`, which is not empty; the others have the shapes that [`check`] asks for.
-    pub fn new(
-        x: &'a Tensor<Cpu>,
-        residual: Option<&'a Tensor<Cpu>>,
-        affine: &Affine<'a, Cpu>,
-        y: &'a mut Tensor<Cpu>,
-        saved: Option<&'a mut Saved<Cpu>>,
-    ) -> Result<Self> {
-        let (rows, width) = x.shape();
-        let (x, residual) = (x.buffer().as_slice(), residual.map(|r| r.buffer().as_slice()));
-        let saved = match saved {
-            Some(saved) => Some((
-                SharedRows::new(&mut saved.normal.buffer_mut().as_mut_slice()?[..rows * width], width),
-                SharedRows::new(&mut saved.scale.buffer_mut().as_mut_slice()?[..rows], 1),
-            )),
-            None => None,
-        };
-        Ok(Self {
-            x: &x[..rows * width],
-            residual: residual.map(|residual| &residual[..rows * width]),
+    /// Of rows of H values, as many as γ and β have, which follow each other without a gap.
+    pub fn new(x: &'a [f32], residual: Option<&'a [f32]>, affine: &Affine<'a, Cpu>, y: &'a mut [f32]) -> Self {
+        let width = affine.gamma.cols();
+        Self {
+            x,
+            residual,
             gamma: &affine.gamma.buffer().as_slice()[..width],
             beta: &affine.beta.buffer().as_slice()[..width],
             epsilon: affine.epsilon,
-            y: SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width),
-            saved,
+            y: SharedRows::new(y, width),
+            saved: None,
+        }
+    }
+
+    /// Computes all rows.
+    pub fn run(&self, cpu: &Cpu) -> Result<()> {
+        let rows = self.y.rows();
+        cpu.for_each(rows.div_ceil(ROWS), |item| {
+            // SAFETY: every item has its own rows.
+            unsafe { self.run_rows(cpu, item * ROWS..rows.min((item + 1) * ROWS)) };
         })
     }
 
@@ -247,7 +248,7 @@ impl<'a> Forward<'a> {
     ///
     /// # Safety
     /// No one else computes or reads these rows until the result is dropped.
-    pub unsafe fn run(&self, cpu: &Cpu, rows: Range<usize>) -> &[f32] {
+    pub unsafe fn run_rows(&self, cpu: &Cpu, rows: Range<usize>) -> &[f32] {
         let first = rows.start;
         cpu.isa().dispatch(Rows { pass: self, rows: rows.clone() });
         // SAFETY: the caller's promise.
@@ -270,7 +271,7 @@ impl Kernel for Rows<'_> {
         let width = pass.gamma.len();
         for row in self.rows {
             let values = row * width..(row + 1) * width;
-            // SAFETY: the rows are the caller's alone, by the promise to `Forward::run`.
+            // SAFETY: the rows are the caller's alone, by the promise to `Forward::run_rows`.
             let (y, saved) = unsafe {
                 let saved = pass.saved.as_ref().map(|(n, scale)| (n.row(row, 0, width), &mut scale.row(row, 0, 1)[0]));
                 (pass.y.row(row, 0, width), saved)

@@ -14,7 +14,7 @@ use super::packed::bands::Bands;
 use super::packed::panels::{self, Part, Target};
 use super::product::Stored;
 use super::shared::SharedRows;
-use crate::device::cpu::{Arithmetic, Packed};
+use crate::device::cpu::Arithmetic;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 
@@ -98,71 +98,57 @@ impl Op for Cpu {
         layer: &PositionWise<'_, Cpu>,
         x: &mut Tensor<Cpu>,
     ) -> Result<Fused> {
-        let (rows, hidden) = x.shape();
-        let PositionWise { attention_output, attention_norm, intermediate, activation, output, output_norm } = layer;
-        let (Some(packed_context), Some(packed_normal), Some(packed_wide)) =
-            (attention_output.packed, intermediate.packed, output.packed)
+        let ((rows, hidden), wide) = (x.shape(), layer.intermediate.weight.shape().0);
+        let (Some(attention_output), Some(intermediate), Some(output)) =
+            (packed(&layer.attention_output), packed(&layer.intermediate), packed(&layer.output))
         else {
             return Ok(Fused::No);
         };
         if rows == 0 || !panels::takes(self, rows) {
             return Ok(Fused::No);
         }
-        let (mut sum, mut normal) = (Tensor::new(self, rows, hidden)?, Tensor::new(self, rows, hidden)?);
+        let context = Stored { values: &context.buffer().as_slice()[..rows * hidden], stride: hidden };
+        let x = &mut x.buffer_mut().as_mut_slice()?[..rows * hidden];
+        let (mut sum, mut normal) = (self.alloc(rows * hidden)?, self.alloc(rows * hidden)?);
+        let (sum, normal) = (&mut sum.as_mut_slice()?[..], &mut normal.as_mut_slice()?[..]);
 
-        let context = Bands::of_rows(self, stored(context), (rows, hidden))?;
-        self.multiply(&context, packed_context, attention_output, Activation::Identity, &mut sum)?;
-        let norm = layer_norm::Forward::new(&sum, Some(x), attention_norm, &mut normal, None)?;
+        let context = Bands::of_rows(self, context, (rows, hidden))?;
+        multiply(self, &context, &attention_output, Activation::Identity, sum)?;
+        let norm = layer_norm::Forward::new(sum, Some(x), &layer.attention_norm, normal);
         let bands = Bands::of_made_rows(self, (rows, hidden), |rows| {
             // SAFETY: every band has its own rows.
-            Stored { values: unsafe { norm.run(self, rows) }, stride: hidden }
+            Stored { values: unsafe { norm.run_rows(self, rows) }, stride: hidden }
         })?;
-        drop(norm);
-
-        let (wide, depth) = (packed_normal.shape.0, packed_wide.shape.1);
-        debug_assert_eq!(wide, depth);
         let wide = if self.arithmetic() == Arithmetic::Int8 {
-            let mut values = Tensor::new(self, rows, wide)?;
-            self.multiply(&bands, packed_normal, intermediate, *activation, &mut values)?;
-            Bands::of_rows(self, stored(&values), (rows, wide))?
+            let mut values = self.alloc(rows * wide)?;
+            let values = values.as_mut_slice()?;
+            multiply(self, &bands, &intermediate, layer.activation, values)?;
+            Bands::of_rows(self, Stored { values, stride: wide }, (rows, wide))?
         } else {
             Bands::filled(self, (rows, wide), |filling| {
-                let parts = [part(packed_normal, intermediate)];
                 // SAFETY: one product, and the bands are filled by it alone.
-                unsafe { panels::run(self, &bands, &parts, *activation, Target::Bands(filling)) }
+                unsafe { panels::run(self, &bands, &[intermediate], layer.activation, Target::Bands(filling)) }
             })?
         };
-        self.multiply(&wide, packed_wide, output, Activation::Identity, &mut sum)?;
-        layer_norm::forward(self, &sum, Some(&normal), output_norm, x)?;
+        multiply(self, &wide, &output, Activation::Identity, sum)?;
+        layer_norm::Forward::new(sum, Some(normal), &layer.output_norm, x).run(self)?;
         Ok(Fused::Yes)
     }
 }
 
-impl Cpu {
-    /// y = f(x W + b) of one layer, for x in bands; y has the shape already.
-    fn multiply(
-        &self,
-        x: &Bands,
-        packed: &Packed,
-        layer: &Linear<'_, Cpu>,
-        activation: Activation,
-        y: &mut Tensor<Cpu>,
-    ) -> Result<()> {
-        let (rows, stride) = y.shape();
-        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * stride], stride);
-        // SAFETY: one product, and y is borrowed exclusively.
-        unsafe { panels::run(self, x, &[part(packed, layer)], activation, Target::Rows(&y)) }
-    }
-}
-
-fn part<'a>(packed: &'a Packed, layer: &Linear<'a, Cpu>) -> Part<'a> {
+/// The layer's packed weight with its bias, if it has one.
+fn packed<'a>(layer: &Linear<'a, Cpu>) -> Option<Part<'a>> {
+    let packed = layer.packed?;
     let outputs = packed.shape.0;
     let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
-    Part { packed, start, column: 0 }
+    Some(Part { packed, start, column: 0 })
 }
 
-fn stored(x: &Tensor<Cpu>) -> Stored<'_> {
-    Stored { values: &x.buffer().as_slice()[..x.rows() * x.cols()], stride: x.cols() }
+/// y = f(x W + b) of one layer, for x in bands.
+fn multiply(cpu: &Cpu, x: &Bands, layer: &Part<'_>, activation: Activation, y: &mut [f32]) -> Result<()> {
+    let y = SharedRows::new(y, layer.packed.shape.0);
+    // SAFETY: one product, and y is borrowed exclusively.
+    unsafe { panels::run(cpu, x, &[*layer], activation, Target::Rows(&y)) }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::simd::MAX_LANES;
 use crate::simd::dot::{Dot, DotKernel};
 
 /// A right factor, one of several that multiply the same left one.
+#[derive(Clone, Copy)]
 pub struct Part<'a> {
     /// Its transpose, `[N, K]`.
     pub packed: &'a Packed,

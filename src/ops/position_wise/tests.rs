@@ -1,5 +1,6 @@
 use super::*;
 use crate::device::cpu::Memory;
+use crate::device::cpu::Packed;
 use crate::ops::linear::{Factors, Weight};
 use crate::ops::oracle::{self, numbers};
 
