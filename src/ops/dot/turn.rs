@@ -30,28 +30,35 @@ pub fn write_band<D: Dot>(
     interleave(d.simd(), Stored { values: room, stride: groups }, (rows, groups), target, width);
 }
 
-/// `target[k · width + row] = source[row, k]`. Rows are at most a vector's; where `width` is less than that, `target` has room
-/// for a vector more.
+/// `target[k · width + row] = source[row, k]`. Rows are at most [`MAX_LANES`]; where `width` is less than the vectors that hold
+/// them, `target` has room for a vector more.
 #[inline(always)]
 pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usize), target: &mut [f32], width: usize) {
-    assert!(rows >= 1 && rows <= S::LANES && rows <= width && depth >= 1);
+    let wide = rows.next_multiple_of(S::LANES);
+    assert!(rows >= 1 && wide <= MAX_LANES && rows <= width && depth >= 1);
     assert!((rows - 1) * source.stride + depth <= source.values.len());
-    assert!((depth - 1) * width + S::LANES <= target.len());
+    assert!((depth - 1) * width + wide <= target.len());
     let (stride, source, target) = (source.stride, source.values.as_ptr(), target.as_mut_ptr());
     let whole = depth - depth % S::LANES;
+    // A block of LANES² for every LANES rows.
     let mut turned = [0.0; MAX_LANES * MAX_LANES];
     for k in (0..whole).step_by(S::LANES) {
-        // SAFETY: places k..k + LANES of rows below `rows` are within the source, LANES² values are within `turned`, and
-        // LANES values from any place of the target on are within it, by the assertions above. A place is written before
+        // SAFETY: places k..k + LANES of rows below `rows` are within the source, wide · LANES values are within `turned`, and
+        // `wide` values from any place of the target on are within it, by the assertions above. A place is written before
         // those after it, which lie where its last lanes went.
         unsafe {
-            s.transpose_ptr(
-                |row| s.load_ptr(source.add(row.min(rows - 1) * stride + k)),
-                turned.as_mut_ptr(),
-                S::LANES,
-            );
+            for first in (0..wide).step_by(S::LANES) {
+                s.transpose_ptr(
+                    |row| s.load_ptr(source.add((first + row).min(rows - 1) * stride + k)),
+                    turned.as_mut_ptr().add(first * S::LANES),
+                    S::LANES,
+                );
+            }
             for j in 0..S::LANES {
-                s.store_ptr(target.add((k + j) * width), s.load_ptr(turned.as_ptr().add(j * S::LANES)));
+                for first in (0..wide).step_by(S::LANES) {
+                    let column = s.load_ptr(turned.as_ptr().add((first + j) * S::LANES));
+                    s.store_ptr(target.add((k + j) * width + first), column);
+                }
             }
         }
     }
@@ -59,6 +66,50 @@ pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usiz
         for row in 0..rows {
             // SAFETY: within both by the assertions above.
             unsafe { target.add(k * width + row).write(*source.add(row * stride + k)) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, Kernel};
+
+    struct Interleave<'a> {
+        source: Stored<'a>,
+        shape: (usize, usize),
+        target: &'a mut [f32],
+        width: usize,
+    }
+
+    impl Kernel for Interleave<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            interleave(s, self.source, self.shape, self.target, self.width);
+        }
+    }
+
+    #[test]
+    fn rows_become_columns_on_every_available_set() {
+        for isa in Isa::available() {
+            for rows in 1..=MAX_LANES {
+                for (depth, width) in [(1, rows), (19, rows), (32, rows), (19, rows + 1), (16, MAX_LANES)] {
+                    let stride = depth + 3;
+                    let values: Vec<f32> = (0..rows * stride).map(|i| i as f32).collect();
+                    let mut target = vec![-1.0; depth * width + MAX_LANES];
+                    let source = Stored { values: &values, stride };
+                    isa.dispatch(Interleave { source, shape: (rows, depth), target: &mut target, width });
+                    for k in 0..depth {
+                        let expected: Vec<f32> = (0..rows).map(|row| values[row * stride + k]).collect();
+                        assert_eq!(
+                            target[k * width..][..rows],
+                            expected,
+                            "{isa:?}: {rows} rows, width {width}, place {k}"
+                        );
+                    }
+                }
+            }
         }
     }
 }
