@@ -102,6 +102,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only `Isa::available` makes these levels, after the processor reported avx2, fma and f16c.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_bf16(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => kernel.run(PortableBf16),
             Level::Portable => kernel.run(PortableBf16),
         }
     }
@@ -118,6 +120,8 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_int8(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => kernel.run(PortableInt8),
             Level::Portable => kernel.run(PortableInt8),
         }
     }
