@@ -6,6 +6,9 @@
 //! 8-bit numbers are unsigned in A and signed in B, as the processors' instructions have it; their sums are exact. How two
 //! bf16 products are rounded depends on the instruction set.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
+
 use super::{Isa, Kernel, Level, Portable, Simd};
 use crate::dtype::bf16;
 
@@ -79,6 +82,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => is_aarch64_feature_detected!("bf16"),
             _ => false,
         }
     }
@@ -103,7 +108,14 @@ impl Isa {
             // SAFETY: only `Isa::available` makes these levels, after the processor reported avx2, fma and f16c.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_bf16(kernel) },
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => kernel.run(PortableBf16),
+            Level::Neon if is_aarch64_feature_detected!("bf16") => {
+                // SAFETY: only `Isa::available` makes this level, after the processor reported neon; the line above asks for
+                // the rest.
+                unsafe { super::neon::dot::enter_bf16(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: only `Isa::available` makes this level, after the processor reported neon.
+            Level::Neon => unsafe { super::neon::dot::enter_bf16_widening(kernel) },
             Level::Portable => kernel.run(PortableBf16),
         }
     }
@@ -121,7 +133,18 @@ impl Isa {
             // SAFETY: as above.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_int8(kernel) },
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => kernel.run(PortableInt8),
+            Level::Neon if is_aarch64_feature_detected!("i8mm") => {
+                // SAFETY: as above, with the instructions that the line above asks for.
+                unsafe { super::neon::dot::enter_int8_mixed(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon if is_aarch64_feature_detected!("dotprod") => {
+                // SAFETY: as above.
+                unsafe { super::neon::dot::enter_int8_signed(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Level::Neon => unsafe { super::neon::dot::enter_int8_widening(kernel) },
             Level::Portable => kernel.run(PortableInt8),
         }
     }

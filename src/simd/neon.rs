@@ -1,5 +1,7 @@
 //! NEON: 4 lanes.
 
+pub mod dot;
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -34,8 +36,8 @@ impl Neon {
     }
 }
 
-// SAFETY: the only constructor is in `enter`, whose caller has checked the processor; 4 lanes are within MAX_LANES.
-// The intrinsics below that are `unsafe` for their feature alone are sound to call for the same reason.
+// SAFETY: the only constructors are in `enter` and in `dot`, whose callers have checked the processor; 4 lanes are within
+// MAX_LANES. The intrinsics below that are `unsafe` for their feature alone are sound to call for the same reason.
 unsafe impl Simd for Neon {
     const LANES: usize = 4;
     // 24 sums, 4 vectors of columns, and what is left of 32 registers for broadcasts.
