@@ -82,10 +82,14 @@ impl Kernel for Row<'_> {
             return LogSumExp { value: self.0.iter().sum::<f32>() + largest, largest };
         }
         let shift = s.splat(largest);
-        let mut body = s.zero();
+        // Eight sums at least, for which two vectors of 4 lanes take turns: the longest rows are as long as a vocabulary, and what
+        // a sum loses to rounding grows with the number of its values.
+        let (mut body, mut next) = (s.zero(), s.zero());
         for x in chunks {
-            body = s.add(body, math::exp(s, s.sub(s.load(x), shift)));
+            let sum = s.add(body, math::exp(s, s.sub(s.load(x), shift)));
+            (body, next) = if S::LANES < 8 { (next, sum) } else { (sum, next) };
         }
+        let body = s.add(body, next);
         let end: f32 = tail.iter().map(|x| (x - largest).exp()).sum();
         LogSumExp { value: largest + (s.sum(body) + end).ln(), largest }
     }

@@ -6,6 +6,9 @@
 //! 8-bit numbers are unsigned in A and signed in B, as the processors' instructions have it; their sums are exact. How two
 //! bf16 products are rounded depends on the instruction set.
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
+
 use super::{Isa, Kernel, Level, MAX_LANES, Portable, Simd};
 use crate::dtype::bf16;
 
@@ -26,7 +29,7 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
     const TILE_VECTORS: usize;
     /// Rows of the tile.
     const TILE_ROWS: usize;
-    /// Rows of a tile one vector wide, or of the usual one; at most `Simd::LANES`.
+    /// Rows of a tile one vector wide, or of the usual one; at most [`MAX_LANES`](super::MAX_LANES).
     const TALL_ROWS: usize;
 
     /// The instructions for f32.
@@ -53,8 +56,8 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
         }
         self.simd().load(&groups)
     }
-    /// Sums before the first step: nothing; of 8-bit numbers −`zero` times what the columns of B sum up to, which takes
-    /// the zero point of A out of the product.
+    /// Sums before the first step: nothing; of 8-bit numbers −`zero` times what the columns of B sum up to over all steps,
+    /// which takes the zero point of A out of the product.
     ///
     /// # Safety
     /// `column_sums` is valid for reads of `Simd::LANES` values where the numbers are of 8 bits.
@@ -116,6 +119,8 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => is_x86_feature_detected!("avx512bf16"),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => is_aarch64_feature_detected!("bf16"),
             _ => false,
         }
     }
@@ -139,6 +144,15 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: only `Isa::available` makes these levels, after the processor reported avx2, fma and f16c.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_bf16(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon if is_aarch64_feature_detected!("bf16") => {
+                // SAFETY: only `Isa::available` makes this level, after the processor reported neon; the line above asks for
+                // the rest.
+                unsafe { super::neon::dot::enter_bf16(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: only `Isa::available` makes this level, after the processor reported neon.
+            Level::Neon => unsafe { super::neon::dot::enter_bf16_widening(kernel) },
             Level::Portable => kernel.run(PortableBf16),
         }
     }
@@ -155,6 +169,19 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_int8(kernel) },
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon if is_aarch64_feature_detected!("i8mm") => {
+                // SAFETY: as above, with the instructions that the line above asks for.
+                unsafe { super::neon::dot::enter_int8_mixed(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon if is_aarch64_feature_detected!("dotprod") => {
+                // SAFETY: as above.
+                unsafe { super::neon::dot::enter_int8_signed(kernel) }
+            }
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: as above.
+            Level::Neon => unsafe { super::neon::dot::enter_int8_widening(kernel) },
             Level::Portable => kernel.run(PortableInt8),
         }
     }
@@ -182,7 +209,7 @@ unsafe impl<S: Simd> Dot for F32<S> {
     type Sum = S::V;
     const TILE_VECTORS: usize = S::TILE_VECTORS;
     const TILE_ROWS: usize = S::TILE_ROWS;
-    const TALL_ROWS: usize = if S::TILE_VECTORS > 1 { S::LANES } else { S::TILE_ROWS };
+    const TALL_ROWS: usize = if S::TILE_VECTORS > 1 && S::LANES > S::TILE_ROWS { S::LANES } else { S::TILE_ROWS };
 
     #[inline(always)]
     fn simd(self) -> S {
@@ -312,11 +339,11 @@ unsafe impl Dot for PortableInt8 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// One step of every lane against scalar arithmetic, on numbers at the ends of their ranges.
-    struct Int8Agrees;
+    /// Two steps of every lane against scalar arithmetic, on numbers at the ends of their ranges.
+    pub struct Int8Agrees;
 
     impl DotKernel for Int8Agrees {
         type Output = ();
@@ -325,7 +352,7 @@ mod tests {
             let a: [u8; 4] = [255, 0, 254, 127];
             let columns: Vec<[i8; 4]> =
                 (0..lanes).map(|lane| [127, -128, -127 + lane as i8, if lane % 2 == 0 { -128 } else { 127 }]).collect();
-            let sums: Vec<i32> = columns.iter().map(|b| b.iter().map(|&b| i32::from(b)).sum()).collect();
+            let sums: Vec<i32> = columns.iter().map(|b| b.iter().map(|&b| 2 * i32::from(b)).sum()).collect();
             let groups: Vec<u32> = columns.iter().map(|b| u32::from_le_bytes(b.map(|b| b as u8))).collect();
             let mut out = vec![f32::NAN; lanes];
             // SAFETY: both vectors have a value a lane.
@@ -343,7 +370,8 @@ mod tests {
         }
     }
 
-    struct Bf16Agrees;
+    /// Two steps of every lane, and numbers made narrow, against scalar arithmetic.
+    pub struct Bf16Agrees;
 
     impl DotKernel for Bf16Agrees {
         type Output = ();
@@ -365,6 +393,15 @@ mod tests {
                 // exact in binary for these values
                 assert_eq!(out[lane], 2.0 * (1.5 * b[0] - 3.0 * b[1]), "lane {lane}");
             }
+            let mut odd: Vec<f32> = (0..lanes).map(|lane| 1.003_906_3 * lane as f32 + 1e-3).collect();
+            // The last two are halfway between two bf16: the even one is below, then above.
+            odd[..4].copy_from_slice(&[0x7fc0_0001, 0xff80_0000, 0x3f80_8000, 0x3f81_8000].map(f32::from_bits));
+            let mut narrow = vec![bf16::ONE; lanes + 1];
+            // SAFETY: the vector has more than a value a lane.
+            unsafe { d.store_bf16_ptr(narrow.as_mut_ptr(), d.simd().load(&odd)) };
+            assert!(narrow[0].is_nan());
+            assert_eq!(narrow[1..lanes], odd[1..].iter().map(|&x| bf16::from_f32(x)).collect::<Vec<_>>());
+            assert_eq!(narrow[lanes], bf16::ONE);
         }
     }
 

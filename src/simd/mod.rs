@@ -11,6 +11,8 @@ mod avx2;
 mod avx512;
 pub mod dot;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 
 use std::fmt;
@@ -186,6 +188,8 @@ enum Level {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 /// An instruction set that this processor has.
@@ -193,12 +197,12 @@ enum Level {
 pub struct Isa(Level);
 
 impl Isa {
-    /// Environment variable that forces a lower instruction set: `portable`, `avx2` or `avx512`.
+    /// Environment variable that forces a lower instruction set: `portable`, `avx2`, `avx512` or `neon`.
     pub const VARIABLE: &'static str = "CLOZE_ISA";
 
     /// Every instruction set of this processor, from the plainest to the best.
     pub fn available() -> Vec<Isa> {
-        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut))]
+        #[cfg_attr(not(any(target_arch = "x86_64", target_arch = "aarch64")), expect(unused_mut))]
         let mut found = vec![Isa(Level::Portable)];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
@@ -206,6 +210,10 @@ impl Isa {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
                 found.push(Isa(Level::Avx512));
             }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("neon") {
+            found.push(Isa(Level::Neon));
         }
         found
     }
@@ -231,6 +239,8 @@ impl Isa {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "neon",
         }
     }
 
@@ -245,6 +255,9 @@ impl Isa {
             // SAFETY: only `available` makes this level, after the processor reported avx512f and avx512dq.
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => unsafe { avx512::enter(kernel) },
+            // SAFETY: only `available` makes this level, after the processor reported neon.
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => unsafe { neon::enter(kernel) },
         }
     }
 }

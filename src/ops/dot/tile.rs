@@ -178,7 +178,8 @@ impl Tile<'_> {
         unsafe {
             match D::TILE_VECTORS {
                 1 => self.of_height::<D, 1>(d, rows),
-                _ => self.of_height::<D, 2>(d, rows),
+                2 => self.of_height::<D, 2>(d, rows),
+                _ => self.of_height::<D, 4>(d, rows),
             }
         }
     }
