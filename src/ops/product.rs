@@ -45,18 +45,6 @@ pub trait Left: Copy + Sync {
 
 /// What can stand as B.
 pub trait Right: Copy + Sync {
-    /// The panel B[depth, columns]: where it lies, or packed into `room`.
-    #[inline(always)]
-    fn panel<'p, S: Simd>(
-        &'p self,
-        s: S,
-        depth: Range<usize>,
-        columns: Range<usize>,
-        room: &'p mut [f32],
-    ) -> &'p [f32] {
-        self.pack(s, depth, columns, room);
-        room
-    }
     /// Writes the panel B[depth, columns], zero beyond the last column; see [`gemm::pack_rows`].
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]);
     /// The memory that [`Right::pack`] will read, or the first part of it.
@@ -297,8 +285,8 @@ impl<L: Left, R: Right> Kernel for Block<'_, L, R> {
             let activation = if part.end == depth { product.activation } else { Activation::Identity };
             for first in columns.clone().step_by(width) {
                 let some = first..columns.end.min(first + width);
-                let panel = product.right.panel(s, part.clone(), some.clone(), panel);
                 assert!(panel.len() >= part.len() * width);
+                product.right.pack(s, part.clone(), some.clone(), panel);
                 let mut padded = [0.0; MAX_WIDTH];
                 let start = match product.start {
                     _ if from > 0 => Start::Held,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Cpu, CpuBuffer};
 use crate::device::Device;
 use crate::error::Result;
-use crate::simd::dot::{as_f32, as_groups, as_groups_mut};
+use crate::simd::dot::{as_groups, as_groups_mut};
 
 /// What numbers the weights of the encoder are multiplied as. Sums, and everything else, are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,11 +87,6 @@ impl Packed {
     pub fn panel(&self, index: usize) -> &[u32] {
         let length = self.depth() * self.width;
         &self.groups.as_slice()[self.first + index * length..][..length]
-    }
-
-    /// The same, for groups that are an f32 each.
-    pub fn panel_f32(&self, index: usize) -> &[f32] {
-        as_f32(self.panel(index))
     }
 }
 

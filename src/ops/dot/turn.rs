@@ -87,7 +87,7 @@ pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usiz
 /// That rows `[rows, depth]` are not too many and lie in the source, and that their `places` lie in `room` values.
 #[inline(always)]
 fn check(source: &Stored<'_>, (rows, depth): (usize, usize), places: usize, room: usize, stride: usize) {
-    assert!(rows >= 1 && rows <= MAX_LANES && self::stride(rows) <= stride && depth >= 1);
+    assert!((1..=MAX_LANES).contains(&rows) && self::stride(rows) <= stride && depth >= 1);
     assert!((rows - 1) * source.stride + depth <= source.values.len());
     assert!((places - 1) * stride + self::stride(rows) <= room);
 }

@@ -56,7 +56,7 @@ impl Op for Cpu {
             column += columns;
         }
         let packed: Option<Vec<_>> = parts.iter().map(Part::packed).collect();
-        match packed.filter(|_| panels::takes(self, rows)) {
+        match packed {
             Some(parts) => {
                 let left = Bands::of_rows(self, Stored { values: x, stride: depth }, (rows, depth))?;
                 // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
@@ -179,9 +179,7 @@ impl<'a> Part<'a> {
     where
         'a: 'b,
     {
-        let (columns, depth) = self.weight.shape();
-        let packed = self.packed.filter(|packed| packed.arithmetic == Arithmetic::F32);
-        let right = packed.map_or(Outputs::Stored(self.weight), Outputs::Packed);
+        let ((columns, depth), right) = (self.weight.shape(), Outputs(self.weight));
         let start = self.bias.map_or(Start::Zero, Start::Bias);
         Product { left, right, rows, depth, columns, start, activation, c, column: self.column }
     }
@@ -189,35 +187,13 @@ impl<'a> Part<'a> {
 
 /// Wᵀ: a product with it has the layer's outputs as columns.
 #[derive(Clone, Copy)]
-enum Outputs<'a> {
-    Stored(&'a Weight<Cpu>),
-    /// In f32.
-    Packed(&'a Packed),
-}
+struct Outputs<'a>(&'a Weight<Cpu>);
 
 impl Right for Outputs<'_> {
     #[inline(always)]
-    fn panel<'p, S: Simd>(
-        &'p self,
-        s: S,
-        depth: Range<usize>,
-        columns: Range<usize>,
-        room: &'p mut [f32],
-    ) -> &'p [f32] {
-        let Outputs::Packed(packed) = self else {
-            self.pack(s, depth, columns, room);
-            return room;
-        };
-        let width = gemm::width::<S>();
-        assert!(packed.width == width && columns.start.is_multiple_of(width));
-        &packed.panel_f32(columns.start / width)[depth.start * width..depth.end * width]
-    }
-
-    #[inline(always)]
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let Outputs::Stored(weight) = self else { return };
-        let stride = weight.shape().1;
-        match weight {
+        let stride = self.0.shape().1;
+        match self.0 {
             Weight::F32(w) => {
                 Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
             }
@@ -232,15 +208,8 @@ impl Right for Outputs<'_> {
 
     #[inline(always)]
     fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
-        let weight = match self {
-            Outputs::Stored(weight) => weight,
-            Outputs::Packed(packed) => {
-                let panel = &packed.panel_f32(columns.start / packed.width)[depth.start * packed.width..];
-                return Ahead::of(panel, 0, 1, depth.len() * packed.width);
-            }
-        };
-        let stride = weight.shape().1;
-        match weight {
+        let stride = self.0.shape().1;
+        match self.0 {
             Weight::F32(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
             Weight::F16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
             Weight::Bf16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),

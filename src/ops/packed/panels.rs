@@ -10,7 +10,7 @@ use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
 use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
-use crate::ops::dot::tile::{Heights, Parts, Stream, Tile, width};
+use crate::ops::dot::tile::{Parts, Stream, Tile, width};
 use crate::ops::dot::turn;
 use crate::ops::gemm::{DEPTH, MAX_WIDTH, Start};
 use crate::ops::product::Stored;
@@ -36,12 +36,6 @@ pub enum Target<'a> {
     Rows(&'a SharedRows<'a>),
     /// Bands, for a product that follows. Their columns begin with a panel: those of one part, from 0 on.
     Bands(&'a Filling<'a>),
-}
-
-/// Whether products of `rows` rows with packed weights are made here. In f32 few rows are, as wait for the weights: others
-/// are as fast in place, without a copy.
-pub fn takes(cpu: &Cpu, rows: usize) -> bool {
-    cpu.arithmetic() != Arithmetic::F32 || rows <= BANDS * cpu.dispatch_dot(Heights).among
 }
 
 /// y = f(start + A · B) for each of `parts`, which are packed in the arithmetic of `cpu` and as deep as A, `left`.
