@@ -157,14 +157,14 @@ fn too_small_a_buffer_says_so_before_any_work() {
     let mut ask = |capacity: usize| {
         // SAFETY: live locals, and the capacity is at most theirs.
         let status = unsafe { cloze_token_text(model.0, 4, token.as_mut_ptr(), capacity, &mut size, null_mut()) };
-        (status, size, token[0] as u8)
+        (status, size, token[0].to_ne_bytes()[0])
     };
     assert_eq!(ask(6), (CLOZE_BUFFER_TOO_SMALL, 6, b'?'));
     assert_eq!(ask(0), (CLOZE_BUFFER_TOO_SMALL, 6, b'?'));
     let mut room = [b'?' as c_char; 8];
     // SAFETY: live locals.
     unsafe { cloze_token_text(model.0, 4, room.as_mut_ptr(), 8, &mut size, null_mut()) };
-    assert_eq!((room.map(|byte| byte as u8), size), (*b"[MASK]\0?", 6));
+    assert_eq!((room.map(|byte| byte.to_ne_bytes()[0]), size), (*b"[MASK]\0?", 6));
 
     // Functions with one result an input have no count.
     let pair = cloze_input { pair: c"b".as_ptr(), pair_size: 1, ..text(b"a") };

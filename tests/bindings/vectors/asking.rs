@@ -66,7 +66,7 @@ fn case_inputs(case: &Value) -> Vec<cloze_input> {
 /// Metrics by their names; null where one is not defined.
 pub fn metrics(metrics: &[cloze_metric]) -> Value {
     let name = |metric: &cloze_metric| -> String {
-        metric.name.iter().take_while(|&&byte| byte != 0).map(|&byte| byte as u8 as char).collect()
+        metric.name.iter().take_while(|&&byte| byte != 0).map(|&byte| char::from(byte.to_ne_bytes()[0])).collect()
     };
     metrics.iter().map(|metric| (name(metric), Value::from(metric.value))).collect()
 }

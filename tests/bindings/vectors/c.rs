@@ -61,7 +61,7 @@ fn grown<T: Copy>(
 /// A string of the library.
 pub fn text(ask: impl Fn(*mut c_char, usize, *mut usize, *mut cloze_error) -> cloze_status) -> Answer<String> {
     let bytes = grown(1, ask)?;
-    Ok(String::from_utf8(bytes.iter().map(|&byte| byte as u8).collect()).unwrap())
+    Ok(String::from_utf8(bytes.iter().map(|&byte| byte.to_ne_bytes()[0]).collect()).unwrap())
 }
 
 /// A path as C takes it.

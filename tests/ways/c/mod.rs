@@ -94,7 +94,7 @@ fn sized_for<T: Copy>(
 
 fn string(call: impl Fn(*mut c_char, usize, *mut usize, *mut cloze_error) -> cloze_status) -> Answer<String> {
     let bytes = sized_for(1, call)?;
-    Ok(String::from_utf8(bytes.iter().map(|&byte| byte as u8).collect()).unwrap())
+    Ok(String::from_utf8(bytes.iter().map(|&byte| byte.to_ne_bytes()[0]).collect()).unwrap())
 }
 
 fn convert(inputs: &[Input<'_>]) -> Vec<cloze_input> {
