@@ -29,7 +29,7 @@ pub unsafe trait Dot: Copy + Send + Sync + 'static {
     const TILE_VECTORS: usize;
     /// Rows of the tile.
     const TILE_ROWS: usize;
-    /// Rows of a tile one vector wide, or of the usual one; at most [`MAX_LANES`](super::MAX_LANES).
+    /// Rows of a tile one vector wide, or of the usual one; at most [`MAX_LANES`].
     const TALL_ROWS: usize;
 
     /// The instructions for f32.
