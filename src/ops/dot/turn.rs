@@ -21,31 +21,28 @@ pub fn interleave_bf16<D: Dot>(
 ) {
     let (s, lanes, groups) = (d.simd(), <D::Simd as Simd>::LANES, depth.div_ceil(2));
     check(&source, (rows, depth), groups, target.len(), stride);
-    let (values, target) = (source.values.as_ptr(), as_f32_mut(target).as_mut_ptr());
-    let whole = depth / (2 * lanes) * lanes;
-    for k in (0..whole).step_by(lanes) {
+    let target = as_f32_mut(target).as_mut_ptr();
+    // A block of groups, a vector a row: whole numbers of `TURNED` rows, the last of them of any value.
+    let mut block = [0.0; MAX_LANES * MAX_LANES];
+    for k in (0..groups).step_by(lanes) {
         for first in (0..rows).step_by(lanes) {
-            // SAFETY: places 2k..2(k + LANES) of rows below `rows` are within the source, and whole numbers of `TURNED` values
-            // at places k..k + LANES within the target, by the check above.
-            unsafe {
-                let row = |row: usize| values.add((first + row).min(rows - 1) * source.stride + 2 * k);
-                let pairs = |r: usize| d.pairs(s.load_ptr(row(r)), s.load_ptr(row(r).add(lanes)));
-                s.transpose_ptr(lanes.min(rows - first), pairs, target.add(k * stride + first), stride);
+            let count = lanes.min(rows - first);
+            for (row, pairs) in block.chunks_exact_mut(lanes).take(count).enumerate() {
+                let x = &source.values[(first + row) * source.stride..][..depth][2 * k..];
+                let (low, high) = if x.len() >= 2 * lanes {
+                    (s.load(x), s.load(&x[lanes..]))
+                } else {
+                    let mut end = [0.0; 2 * MAX_LANES];
+                    end[..x.len()].copy_from_slice(x);
+                    (s.load(&end), s.load(&end[lanes..]))
+                };
+                s.store(pairs, d.pairs(low, high));
             }
-        }
-    }
-    if whole < groups {
-        for first in (0..rows).step_by(lanes) {
-            let (mut turned, count) = ([0.0; MAX_LANES * MAX_LANES], lanes.min(rows - first));
-            let end = |row: usize| {
-                let (mut values, start) = ([0.0; 2 * MAX_LANES], (first + row).min(rows - 1) * source.stride);
-                values[..depth - 2 * whole].copy_from_slice(&source.values[start + 2 * whole..start + depth]);
-                d.pairs(s.load(&values), s.load(&values[lanes..]))
-            };
-            // SAFETY: LANES² values are within `turned`; places from `whole` on are within the target by the check above.
+            // SAFETY: the block has LANES rows of LANES values, and whole numbers of `TURNED` values at its places lie within
+            // the target, by the check above.
             unsafe {
-                s.transpose_ptr(count, end, turned.as_mut_ptr(), lanes);
-                copy(&turned, lanes, groups - whole, count, target.add(whole * stride + first), stride);
+                let rows = block.as_ptr();
+                turn(s, count, rows, lanes, lanes.min(groups - k), target.add(k * stride + first), stride);
             }
         }
     }
@@ -58,28 +55,49 @@ pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usiz
     check(&source, (rows, depth), depth, target.len(), stride);
     let (values, target) = (source.values.as_ptr(), target.as_mut_ptr());
     let whole = depth - depth % S::LANES;
-    for k in (0..whole).step_by(S::LANES) {
-        for first in (0..rows).step_by(S::LANES) {
+    for first in (0..rows).step_by(S::LANES) {
+        let count = S::LANES.min(rows - first);
+        for k in (0..whole).step_by(S::LANES) {
             // SAFETY: places k..k + LANES of rows below `rows` are within the source, and whole numbers of `TURNED` values at
             // those places within the target, by the check above.
             unsafe {
-                let row = |row: usize| s.load_ptr(values.add((first + row).min(rows - 1) * source.stride + k));
-                s.transpose_ptr(S::LANES.min(rows - first), row, target.add(k * stride + first), stride);
+                let rows = values.add(first * source.stride + k);
+                turn(s, count, rows, source.stride, S::LANES, target.add(k * stride + first), stride);
+            }
+        }
+        for k in whole..depth {
+            for row in first..first + count {
+                // SAFETY: within both by the check above.
+                unsafe { target.add(k * stride + row).write(*values.add(row * source.stride + k)) };
             }
         }
     }
-    if whole < depth {
-        for first in (0..rows).step_by(S::LANES) {
-            let (mut turned, count) = ([0.0; MAX_LANES * MAX_LANES], S::LANES.min(rows - first));
-            let end = |row: usize| {
-                let start = (first + row).min(rows - 1) * source.stride;
-                s.load_tail(&source.values[start + whole..start + depth], 0.0)
-            };
+}
+
+/// Turns `count` rows of LANES values, `apart` from each other, of which the first `places` go to the target.
+///
+/// # Safety
+/// The rows are valid for reads, and the target for writes of `count` values, rounded up to a whole number of [`TURNED`], at
+/// each of the places, `stride` apart.
+#[inline(always)]
+unsafe fn turn<S: Simd>(
+    s: S,
+    count: usize,
+    rows: *const f32,
+    apart: usize,
+    places: usize,
+    target: *mut f32,
+    stride: usize,
+) {
+    if places == S::LANES {
+        // SAFETY: the caller's promise.
+        unsafe { s.transpose_ptr(count, |row| s.load_ptr(rows.add(row.min(count - 1) * apart)), target, stride) };
+        return;
+    }
+    for place in 0..places {
+        for row in 0..count {
             // SAFETY: as above.
-            unsafe {
-                s.transpose_ptr(count, end, turned.as_mut_ptr(), S::LANES);
-                copy(&turned, S::LANES, depth - whole, count, target.add(whole * stride + first), stride);
-            }
+            unsafe { target.add(place * stride + row).write(*rows.add(row * apart + place)) };
         }
     }
 }
@@ -90,20 +108,6 @@ fn check(source: &Stored<'_>, (rows, depth): (usize, usize), places: usize, room
     assert!((1..=MAX_LANES).contains(&rows) && self::stride(rows) <= stride && depth >= 1);
     assert!((rows - 1) * source.stride + depth <= source.values.len());
     assert!((places - 1) * stride + self::stride(rows) <= room);
-}
-
-/// `target[k · stride + row] = turned[k · width + row]` of so many places.
-///
-/// # Safety
-/// `target` is valid for writes of `rows` values at each of the places, `stride` apart.
-#[inline(always)]
-unsafe fn copy(turned: &[f32], width: usize, places: usize, rows: usize, target: *mut f32, stride: usize) {
-    for (k, place) in turned.chunks_exact(width).take(places).enumerate() {
-        for (row, &value) in place[..rows].iter().enumerate() {
-            // SAFETY: the caller's promise.
-            unsafe { target.add(k * stride + row).write(value) };
-        }
-    }
 }
 
 #[cfg(test)]
