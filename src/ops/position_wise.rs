@@ -7,7 +7,6 @@
 //! take the form of hidden states.
 
 use super::activation::Activation;
-use super::gemm::Start;
 use super::layer_norm::{self, Affine};
 use super::linear::{self, Linear};
 use super::packed::bands::Bands;
@@ -136,12 +135,9 @@ impl Op for Cpu {
     }
 }
 
-/// The layer's packed weight with its bias, if it has one.
+/// The layer's packed weight with its bias, if it is packed.
 fn packed<'a>(layer: &Linear<'a, Cpu>) -> Option<Part<'a>> {
-    let packed = layer.packed?;
-    let outputs = packed.shape.0;
-    let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
-    Some(Part { packed, start, column: 0 })
+    layer.packed.map(|packed| Part::new(packed, layer.bias, 0))
 }
 
 /// y = f(x W + b) of one layer, for x in bands.

@@ -56,14 +56,14 @@ def document(record: dict[str, object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--library", type=Path, default=ROOT / "target" / "release" / "libcloze.so", help="the shared library")
+    add("--library", dest="file", type=Path, default=ROOT / "target" / "release" / "libcloze.so", help="the shared library")
     add("--json", type=Path, metavar="FILE", help="writes the figures there")
     add("--show", type=Path, metavar="FILE", help="prints the table of what --json wrote, looks at no library")
     options = parser.parse_args()
     if options.show:
         record = json.loads(options.show.read_text(encoding="utf-8"))
     else:
-        record = measured(options.library)
+        record = measured(options.file)
         if options.json:
             tables.write(options.json, record)
     print(document(record), end="")

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::bands::{Bands, Filling};
-use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
+use crate::device::{Cpu, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
 use crate::ops::dot::tile::{Parts, Stream, Tile, width};
@@ -27,6 +27,15 @@ pub struct Part<'a> {
     pub start: Start<'a>,
     /// Where the N outputs begin in a row of y.
     pub column: usize,
+}
+
+impl<'a> Part<'a> {
+    /// A layer's weight, with its bias `[1, N]` if it has one.
+    pub fn new(packed: &'a Packed, bias: Option<&'a Tensor<Cpu>>, column: usize) -> Self {
+        let outputs = packed.shape.0;
+        let start = bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
+        Self { packed, start, column }
+    }
 }
 
 /// Where products go.

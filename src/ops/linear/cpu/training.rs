@@ -32,10 +32,8 @@ pub fn forward(
     let weights: Vec<_> = layers.iter().map(|layer| pack::of_weight(cpu, layer.weight)).collect::<Result<_>>()?;
     let (mut parts, mut column) = (Vec::with_capacity(layers.len()), 0);
     for (layer, packed) in layers.iter().zip(&weights) {
-        let outputs = packed.shape.0;
-        let start = layer.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
-        parts.push(Part { packed, start, column });
-        column += outputs;
+        parts.push(Part::new(packed, layer.bias, column));
+        column += packed.shape.0;
     }
     let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..shape.0 * stride], stride);
     // SAFETY: each layer has its own columns of y, which is borrowed exclusively.
