@@ -167,6 +167,11 @@ impl Isa {
                 unsafe { super::avx512::dot::enter_int8(kernel) }
             }
             #[cfg(target_arch = "x86_64")]
+            Level::Avx512 | Level::Avx2 if is_x86_feature_detected!("avxvnni") => {
+                // SAFETY: as above, with the instructions that the line above asks for.
+                unsafe { super::avx2::dot::enter_int8_vnni(kernel) }
+            }
+            #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Level::Avx512 | Level::Avx2 => unsafe { super::avx2::dot::enter_int8(kernel) },
             #[cfg(target_arch = "aarch64")]

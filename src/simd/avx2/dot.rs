@@ -1,4 +1,4 @@
-//! Groups of narrow numbers with AVX2: 8 columns a vector, by the instructions for wider numbers.
+//! Groups of narrow numbers with AVX2: 8 columns a vector, by the instructions for wider numbers, or by those of AVX-VNNI.
 
 use std::arch::x86_64::*;
 
@@ -12,6 +12,10 @@ pub struct Avx2Bf16(Avx2);
 /// Proof that the processor has AVX2, FMA and F16C; 8-bit numbers in the groups.
 #[derive(Clone, Copy)]
 pub struct Avx2Int8(Avx2);
+
+/// Proof that the processor has AVX-VNNI beside these.
+#[derive(Clone, Copy)]
+pub struct AvxVnni(Avx2);
 
 /// Compiles `kernel` for bf16 and runs it.
 ///
@@ -29,6 +33,15 @@ pub unsafe fn enter_bf16<K: DotKernel>(kernel: K) -> K::Output {
 #[target_feature(enable = "avx2,fma,f16c")]
 pub unsafe fn enter_int8<K: DotKernel>(kernel: K) -> K::Output {
     kernel.run(Avx2Int8(Avx2(())))
+}
+
+/// Compiles `kernel` for 8-bit numbers and runs it.
+///
+/// # Safety
+/// The processor has avxvnni, avx2, fma and f16c.
+#[target_feature(enable = "avxvnni,avx2,fma,f16c")]
+pub unsafe fn enter_int8_vnni<K: DotKernel>(kernel: K) -> K::Output {
+    kernel.run(AvxVnni(Avx2(())))
 }
 
 // SAFETY: the only constructor is in `enter_bf16`, whose caller has checked the processor.
@@ -102,8 +115,8 @@ unsafe impl Dot for Avx2Int8 {
     }
     #[inline(always)]
     unsafe fn start(self, zero: i32, column_sums: *const i32) -> __m256i {
-        // SAFETY: avx2 by the token; the caller vouches for 8 readable sums.
-        unsafe { _mm256_mullo_epi32(_mm256_set1_epi32(-zero), _mm256_loadu_si256(column_sums.cast())) }
+        // SAFETY: avx2 by the token; the caller's promise.
+        unsafe { int8_start(zero, column_sums) }
     }
     #[inline(always)]
     unsafe fn left(self, group: *const u32) -> [__m256i; 2] {
@@ -131,10 +144,91 @@ unsafe impl Dot for Avx2Int8 {
     }
     #[inline(always)]
     unsafe fn values(self, sum: __m256i, scale: f32, column_scales: *const f32) -> __m256 {
-        // SAFETY: avx2 by the token; the caller vouches for 8 readable scales.
-        unsafe {
-            let scales = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_loadu_ps(column_scales));
-            _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scales)
+        // SAFETY: avx2 by the token; the caller's promise.
+        unsafe { int8_values(sum, scale, column_scales) }
+    }
+}
+
+// SAFETY: the only constructor is in `enter_int8_vnni`, whose caller has checked the processor.
+// The intrinsics below that are `unsafe` for their feature alone are sound to call for the same reason.
+unsafe impl Dot for AvxVnni {
+    type Simd = Avx2;
+    type Left = __m256i;
+    type Right = __m256i;
+    type Sum = __m256i;
+    const TILE_VECTORS: usize = 2;
+    const TILE_ROWS: usize = 6;
+    const TALL_ROWS: usize = 8;
+
+    #[inline(always)]
+    fn simd(self) -> Avx2 {
+        self.0
+    }
+    #[inline(always)]
+    unsafe fn start(self, zero: i32, column_sums: *const i32) -> __m256i {
+        // SAFETY: avx2 by the token; the caller's promise.
+        unsafe { int8_start(zero, column_sums) }
+    }
+    #[inline(always)]
+    unsafe fn left(self, group: *const u32) -> __m256i {
+        // SAFETY: avx2 by the token; the caller vouches for the group.
+        unsafe { _mm256_set1_epi32(group.read().cast_signed()) }
+    }
+    #[inline(always)]
+    unsafe fn right(self, groups: *const u32) -> __m256i {
+        // SAFETY: avx2 by the token; the caller vouches for 8 readable groups.
+        unsafe { _mm256_loadu_si256(groups.cast()) }
+    }
+    #[inline(always)]
+    fn step(self, a: __m256i, b: __m256i, sum: __m256i) -> __m256i {
+        // SAFETY: avxvnni by the token.
+        unsafe { _mm256_dpbusd_avx_epi32(sum, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn values(self, sum: __m256i, scale: f32, column_scales: *const f32) -> __m256 {
+        // SAFETY: avx2 by the token; the caller's promise.
+        unsafe { int8_values(sum, scale, column_scales) }
+    }
+}
+
+/// See [`Dot::start`].
+///
+/// # Safety
+/// The processor has avx2; `column_sums` is valid for reads of 8 values.
+#[inline(always)]
+unsafe fn int8_start(zero: i32, column_sums: *const i32) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_mullo_epi32(_mm256_set1_epi32(-zero), _mm256_loadu_si256(column_sums.cast())) }
+}
+
+/// See [`Dot::values`].
+///
+/// # Safety
+/// The processor has avx2; `column_scales` is valid for reads of 8 values.
+#[inline(always)]
+unsafe fn int8_values(sum: __m256i, scale: f32, column_scales: *const f32) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let scales = _mm256_mul_ps(_mm256_set1_ps(scale), _mm256_loadu_ps(column_scales));
+        _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scales)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::dot::tests::Int8Agrees;
+
+    /// What [`Isa::dispatch_int8`](crate::simd::Isa::dispatch_int8) passes over where there is better.
+    #[test]
+    fn both_ways_to_multiply_bytes_are_those_of_scalars() {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c") {
+            // SAFETY: the line above.
+            unsafe { enter_int8(Int8Agrees) };
+            if is_x86_feature_detected!("avxvnni") {
+                // SAFETY: the lines above.
+                unsafe { enter_int8_vnni(Int8Agrees) };
+            }
         }
     }
 }
