@@ -1069,10 +1069,13 @@ CLOZE_API cloze_status cloze_model_save(const cloze_model *model, const char *fo
 #define CLOZE_DTYPE_F32 0u
 #define CLOZE_DTYPE_F16 1u  /* IEEE 754 binary16: 11 bits of precision, at most 65504 */
 #define CLOZE_DTYPE_BF16 2u /* the upper half of an f32: 8 bits of precision */
+#define CLOZE_DTYPE_INT8 3u /* integers from -127 to 127, and for every output of a layer what they are multiples of */
 
-/* The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. A number too large for it is
- * CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
- * @since 0.3.0 */
+/* The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. With CLOZE_DTYPE_INT8 the linear layers
+ * of the encoder are in 8 bits and all else is as cloze_model_save writes it. Such a folder opens like any other, here and
+ * in transformers (with compressed-tensors); in CLOZE_PRECISION_INT8 it answers as the model did before. A number that the
+ * type can not hold is CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
+ * @since 0.3.0, CLOZE_DTYPE_INT8 since 0.4.0 */
 CLOZE_API cloze_status cloze_model_save_as(const cloze_model *model, const char *folder, uint32_t dtype,
                                            cloze_error *error);
 

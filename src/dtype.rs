@@ -44,6 +44,40 @@ impl fmt::Display for DType {
     }
 }
 
+/// What a weight is stored as: a file may hold more than floating-point numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// Numbers as they are.
+    Float(DType),
+    /// Integers from −128 to 127, and for every row of the matrix what they are multiples of.
+    Int8,
+}
+
+impl Storage {
+    /// Bytes per element.
+    pub const fn size(self) -> usize {
+        match self {
+            Storage::Float(dtype) => dtype.size(),
+            Storage::Int8 => 1,
+        }
+    }
+}
+
+impl From<DType> for Storage {
+    fn from(dtype: DType) -> Self {
+        Storage::Float(dtype)
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Storage::Float(dtype) => dtype.fmt(f),
+            Storage::Int8 => f.write_str("int8"),
+        }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for f32 {}
@@ -75,35 +109,54 @@ impl Scalar for Working {
     }
 }
 
-/// A storage type as a Rust type: every bit pattern of `DTYPE.size()` bytes is a value.
-pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + fmt::Debug + 'static {
-    /// The same type as a value.
-    const DTYPE: DType;
-
-    /// The nearest f32, which is exact for every implementor.
+/// A number that f32 holds exactly.
+pub trait Number: Copy + Default + Send + Sync + fmt::Debug + 'static {
+    /// The same number.
     fn to_f32(self) -> f32;
 }
 
-impl Element for f32 {
-    const DTYPE: DType = DType::F32;
+/// A storage type as a Rust type: every bit pattern of `DTYPE.size()` bytes is a value.
+pub trait Element: sealed::Sealed + Number {
+    /// The same type as a value.
+    const DTYPE: DType;
+}
+
+impl Number for f32 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         self
     }
 }
 
-impl Element for f16 {
-    const DTYPE: DType = DType::F16;
+impl Number for f16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         f16::to_f32(self)
     }
 }
 
-impl Element for bf16 {
-    const DTYPE: DType = DType::Bf16;
+impl Number for bf16 {
     #[inline(always)]
     fn to_f32(self) -> f32 {
         bf16::to_f32(self)
     }
+}
+
+impl Number for i8 {
+    #[inline(always)]
+    fn to_f32(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+
+impl Element for f16 {
+    const DTYPE: DType = DType::F16;
+}
+
+impl Element for bf16 {
+    const DTYPE: DType = DType::Bf16;
 }

@@ -444,10 +444,14 @@ fn convert_writes_all_weights_in_one_type() {
     assert_eq!(old["heads_present"], new["heads_present"]);
     let again = printed(convert(&out, &[]));
     assert!(again.starts_with(&format!("model in {}: ", out.display())) && again.contains(" in f16, "), "{again}");
+    let narrow = place.path().join("narrow");
+    let said = printed(ask("convert", "pretraining", &["--dtype", "int8", "--out", narrow.to_str().unwrap()]));
+    assert!(said.contains(" in int8, "), "{said}");
+    assert_eq!(about(&narrow)["dtype"], "f32+int8");
 
     fs::write(place.path().join("mine"), "").unwrap();
     assert!(refused(convert(place.path(), &[]), 1).contains("no model"));
-    let output = ask("convert", "pretraining", &["--dtype", "int8", "--out", "x"]);
+    let output = ask("convert", "pretraining", &["--dtype", "int4", "--out", "x"]);
     assert_eq!(output.status.code(), Some(2));
 }
 

@@ -246,6 +246,7 @@ const (
 	DtypeF32  Dtype = C.CLOZE_DTYPE_F32
 	DtypeF16  Dtype = C.CLOZE_DTYPE_F16  // IEEE 754 binary16: 11 bits of precision, at most 65504
 	DtypeBF16 Dtype = C.CLOZE_DTYPE_BF16 // the upper half of an f32: 8 bits of precision
+	DtypeInt8 Dtype = C.CLOZE_DTYPE_INT8 // 8 bits and a scale for every output in the encoder's linear layers, all else as it is
 )
 
 // Save writes a HuggingFace folder: model.safetensors, config.json with labels, the tokenizer's files. Whatever happens,
@@ -256,7 +257,7 @@ func (m *Model) Save(folder string) error {
 	})
 }
 
-// SaveAs is Save with every weight rounded to an element type. A number too large for it is [ErrInvalidArgument], which
+// SaveAs is Save with weights rounded to an element type. A number that it can not hold is [ErrInvalidArgument], which
 // names the tensor; nothing is written then.
 func (m *Model) SaveAs(folder string, dtype Dtype) error {
 	return m.save(folder, func(c *call, path *C.char) C.cloze_status {

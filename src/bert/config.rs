@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::keys::{self, Keys, wrong};
+use super::quantisation;
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
 use crate::ops::attention::Direction;
@@ -278,7 +279,7 @@ fn refuse_other_computations(keys: Keys) -> Result<()> {
             )));
         }
     }
-    for key in ["pruned_heads", "quantization_config", "per_layer_config"] {
+    for key in ["pruned_heads", "per_layer_config"] {
         let empty = match keys.given(key) {
             None => true,
             Some(Value::Object(object)) => object.is_empty(),
@@ -289,7 +290,12 @@ fn refuse_other_computations(keys: Keys) -> Result<()> {
             return Err(Error::unsupported(format!("{key}: not supported, expected absent or empty")));
         }
     }
-    Ok(())
+    match keys.object("quantization_config")? {
+        Some(config) if !config.is_empty() => {
+            quantisation::check(config).map_err(|error| error.within("quantization_config"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A decoder is a BERT that reads from left to right; of ALBERT there is none.

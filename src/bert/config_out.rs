@@ -1,8 +1,11 @@
 //! The `config.json` of a saved model.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::config::{Architecture, Config, Problem};
+use super::quantisation;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 
@@ -16,11 +19,18 @@ pub struct Labels<'a> {
 }
 
 impl Config {
-    /// The text of a `config.json` for weights in `dtype` that were written by the class `class` (`BertForMaskedLM`). What
-    /// the model was opened with stays, key by key, unless it is said anew here; labels stay where `labels` is `None`.
+    /// The text of a `config.json` for weights that were written by the class `class` (`BertForMaskedLM`), of which those of
+    /// the `narrow` modules are in 8 bits and the others in `dtype`. What the model was opened with stays, key by key, unless
+    /// it is said anew here; labels stay where `labels` is `None`.
     ///
     /// Fails with `InvalidArgument` when the class is none of this family, or there is no label.
-    pub fn to_json_for(&self, class: &str, labels: Option<Labels<'_>>, dtype: DType) -> Result<String> {
+    pub fn to_json_for(
+        &self,
+        class: &str,
+        labels: Option<Labels<'_>>,
+        dtype: DType,
+        narrow: &BTreeSet<String>,
+    ) -> Result<String> {
         let (family, model_type) = match self.architecture {
             Architecture::Bert => ("Bert", "bert"),
             Architecture::Albert => ("Albert", "albert"),
@@ -52,9 +62,15 @@ impl Config {
         if !old || config.contains_key("dtype") {
             config.insert("dtype".into(), json!(dtype.long_name()));
         }
+        match quantisation::written(self, narrow) {
+            Some(value) => config.insert(QUANTISATION.into(), value),
+            None => config.shift_remove(QUANTISATION),
+        };
         Ok(format!("{:#}\n", Value::Object(config)))
     }
 }
+
+const QUANTISATION: &str = "quantization_config";
 
 impl Problem {
     /// The value of `problem_type`.
@@ -90,7 +106,12 @@ mod tests {
         let labels = names(&["x", "é\"", "z"]);
         let problem = Some(Problem::MultiLabel);
         let text = config
-            .to_json_for("BertForSequenceClassification", Some(Labels { names: &labels, problem }), DType::F32)
+            .to_json_for(
+                "BertForSequenceClassification",
+                Some(Labels { names: &labels, problem }),
+                DType::F32,
+                &BTreeSet::new(),
+            )
             .unwrap();
         assert!(text.starts_with("{\n  \"house_style\": {") && text.ends_with("\n}\n"), "{text}");
         let written: Value = serde_json::from_str(&text).unwrap();
@@ -109,7 +130,8 @@ mod tests {
     fn without_labels_the_old_ones_stay() {
         let config = parse(json!({"model_type": "albert", "num_labels": 5, "dtype": "bfloat16"}));
         let written: Value =
-            serde_json::from_str(&config.to_json_for("AlbertModel", None, DType::F32).unwrap()).unwrap();
+            serde_json::from_str(&config.to_json_for("AlbertModel", None, DType::F32, &BTreeSet::new()).unwrap())
+                .unwrap();
         let expected =
             json!({"model_type": "albert", "num_labels": 5, "dtype": "float32", "architectures": ["AlbertModel"]});
         assert_eq!(written, expected);
@@ -120,7 +142,9 @@ mod tests {
         let labels = names(&["a"]);
         for problem in [None, Some(Problem::Regression), Some(Problem::SingleLabel), Some(Problem::MultiLabel)] {
             let labels = Labels { names: &labels, problem };
-            let text = parse(json!({})).to_json_for("BertForTokenClassification", Some(labels), DType::F32).unwrap();
+            let text = parse(json!({}))
+                .to_json_for("BertForTokenClassification", Some(labels), DType::F32, &BTreeSet::new())
+                .unwrap();
             let config = Config::parse(text.as_bytes()).unwrap();
             assert_eq!((config.problem, config.dtype.as_deref()), (problem, Some("float32")));
         }
@@ -132,13 +156,13 @@ mod tests {
         let both = json!({"torch_dtype": "float32", "dtype": "float32"});
         for (given, keys) in [(both, &["dtype", "torch_dtype"][..]), (json!({"torch_dtype": "x"}), &["torch_dtype"])] {
             for (dtype, name) in [(DType::F32, "float32"), (DType::F16, "float16"), (DType::Bf16, "bfloat16")] {
-                let text = parse(given.clone()).to_json_for("BertModel", None, dtype).unwrap();
+                let text = parse(given.clone()).to_json_for("BertModel", None, dtype, &BTreeSet::new()).unwrap();
                 let written: Value = serde_json::from_str(&text).unwrap();
                 let found: Vec<_> = ["dtype", "torch_dtype"].into_iter().filter(|key| written[*key] == name).collect();
                 assert_eq!(found, keys);
             }
         }
-        let text = parse(json!({})).to_json_for("BertModel", None, DType::F16).unwrap();
+        let text = parse(json!({})).to_json_for("BertModel", None, DType::F16, &BTreeSet::new()).unwrap();
         let written: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&written["dtype"], written.get("torch_dtype")), (&json!("float16"), None));
     }
@@ -146,10 +170,11 @@ mod tests {
     #[test]
     fn another_family_and_no_labels_are_refused() {
         let config = parse(json!({}));
-        let error = config.to_json_for("AlbertModel", None, DType::F32).unwrap_err();
+        let error = config.to_json_for("AlbertModel", None, DType::F32, &BTreeSet::new()).unwrap_err();
         assert_eq!((error.status(), error.message().contains("\"AlbertModel\"")), (Status::InvalidArgument, true));
-        let error =
-            config.to_json_for("BertModel", Some(Labels { names: &[], problem: None }), DType::F32).unwrap_err();
+        let error = config
+            .to_json_for("BertModel", Some(Labels { names: &[], problem: None }), DType::F32, &BTreeSet::new())
+            .unwrap_err();
         assert_eq!((error.status(), error.message().contains("no label")), (Status::InvalidArgument, true));
     }
 }

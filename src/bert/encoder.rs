@@ -7,7 +7,7 @@ use crate::batch::{Batch, Selection};
 use crate::device::{Device, Hidden, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activation;
-use crate::ops::{Ops, dropout, embedding, gather, layer_norm, linear};
+use crate::ops::{Fused, Ops, dropout, embedding, gather, layer_norm, linear};
 
 use super::adapter::{Adapter, LayerAdapter};
 use super::config::Config;
@@ -321,8 +321,10 @@ impl<D: Ops> Encoder<D> {
     /// `work.x` = embeddings of all rows.
     pub(super) fn embed(&self, device: &D, batch: &Batch, work: &mut Work<D>) -> Result<()> {
         let e = &self.embeddings;
-        embedding::forward(device, batch, &e.tables(), &mut work.y)?;
-        layer_norm::forward(device, &work.y, None, &e.norm.affine(), &mut work.x)?;
+        if embedding::normalised(device, batch, &e.tables(), &e.norm.affine(), &mut work.x)? == Fused::No {
+            embedding::forward(device, batch, &e.tables(), &mut work.y)?;
+            layer_norm::forward(device, &work.y, None, &e.norm.affine(), &mut work.x)?;
+        }
         if let Some(projection) = &e.projection {
             linear::forward(device, &work.x, &[projection.linear()], Activation::Identity, &mut work.y)?;
             std::mem::swap(&mut work.x, &mut work.y);

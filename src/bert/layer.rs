@@ -8,9 +8,10 @@
 use crate::batch::{Batch, Selection};
 use crate::device::{Device, Hidden, Tensor};
 use crate::error::Result;
+use crate::ops::Fused;
 use crate::ops::activation::Activation;
 use crate::ops::attention::{Columns, Direction, Inputs, Relative};
-use crate::ops::position_wise::{self, Fused, PositionWise};
+use crate::ops::position_wise::{self, PositionWise};
 use crate::ops::{Accumulate, Ops, activation, add, assign, attention, dropout, gather, layer_norm, linear, lora};
 
 use super::adapter::{LayerAdapter, Target};

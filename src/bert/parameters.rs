@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Integers, Tensor};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ops::embedding::Tables;
 use crate::ops::layer_norm::Affine;
 use crate::ops::linear::{self, Factors, Linear, Packing, Weight};
-use crate::weights::{Stored, Weights};
+use crate::weights::{Contents, Stored, Weights};
 
 use super::config::{Architecture, Config, Position};
 use super::init::Fresh;
@@ -153,13 +153,22 @@ pub struct Loader<'a, D: Device> {
 impl<D: Device> Loader<'_, D> {
     /// `name` as a matrix in its storage type, in place where the device can.
     pub fn weight(&mut self, name: &str, rows: usize, cols: usize) -> Result<Weight<D>> {
-        let Some(stored) = self.stored(name, &[rows, cols])? else {
+        if !self.is_there(name) {
             return Ok(Weight::F32(self.made(name, rows, cols)?));
+        }
+        let Stored { mapped, dtype, .. } = match self.weights.take_matrix(name, rows, cols)? {
+            Contents::Float(stored) => stored,
+            Contents::Int8(stored) => {
+                return Ok(match D::Integers::keep(stored.quantised()?) {
+                    Ok(integers) => Weight::Int8(integers),
+                    Err(quantised) => Weight::F32(Tensor::from_host(self.device, &quantised.to_f32(), rows, cols)?),
+                });
+            }
         };
-        Ok(match stored.dtype {
-            DType::F32 => Weight::F32(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
-            DType::F16 => Weight::F16(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
-            DType::Bf16 => Weight::Bf16(Tensor::from_mapped(self.device, &stored.mapped, rows, cols)?),
+        Ok(match dtype {
+            DType::F32 => Weight::F32(Tensor::from_mapped(self.device, &mapped, rows, cols)?),
+            DType::F16 => Weight::F16(Tensor::from_mapped(self.device, &mapped, rows, cols)?),
+            DType::Bf16 => Weight::Bf16(Tensor::from_mapped(self.device, &mapped, rows, cols)?),
         })
     }
 
@@ -174,19 +183,19 @@ impl<D: Device> Loader<'_, D> {
     }
 
     fn tensor(&mut self, name: &str, shape: &[usize], rows: usize, cols: usize) -> Result<Tensor<D>> {
-        let Some(stored) = self.stored(name, shape)? else { return self.made(name, rows, cols) };
+        if !self.is_there(name) {
+            return self.made(name, rows, cols);
+        }
+        let stored = self.weights.take(name, shape)?;
         match stored.dtype {
             DType::F32 => Tensor::from_mapped(self.device, &stored.mapped, rows, cols),
             _ => Tensor::from_host(self.device, &stored.to_f32(), rows, cols),
         }
     }
 
-    /// The tensor of the checkpoint; `None` where it is not there and there is leave to make some.
-    fn stored(&mut self, name: &str, shape: &[usize]) -> Result<Option<Stored>> {
-        match self.weights.contains(name) || self.fresh.is_none() {
-            true => self.weights.take(name, shape).map(Some),
-            false => Ok(None),
-        }
+    /// Whether the checkpoint has the tensor, or has to: where there is no leave to make any.
+    fn is_there(&self, name: &str) -> bool {
+        self.weights.contains(name) || self.fresh.is_none()
     }
 
     /// A new tensor, where there is leave to make this one.

@@ -2,7 +2,7 @@
 //!
 //! Gradients have the types of the parameters they belong to: the gradient of a [`Layer`] is a [`Layer`].
 
-use crate::device::{Device, Tensor};
+use crate::device::{Device, Integers, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::linear::{self, Weight};
 use crate::ops::{Accumulate, layer_norm};
@@ -40,6 +40,7 @@ impl Content {
             (Content::Values, Weight::F32(w)) => w.duplicate(device)?,
             (Content::Values, Weight::F16(w)) => widened(w.to_host(device)?.iter().map(|v| v.to_f32()).collect())?,
             (Content::Values, Weight::Bf16(w)) => widened(w.to_host(device)?.iter().map(|v| v.to_f32()).collect())?,
+            (Content::Values, Weight::Int8(w)) => widened(w.to_f32())?,
         }))
     }
 }
@@ -47,14 +48,14 @@ impl Content {
 fn plain<D: Device>(weight: &Weight<D>) -> Result<&Tensor<D>> {
     match weight {
         Weight::F32(tensor) => Ok(tensor),
-        other => Err(Error::internal(format!("a weight stored as {} does not train", other.dtype()))),
+        other => Err(Error::internal(format!("a weight stored as {} does not train", other.storage()))),
     }
 }
 
 fn plain_mut<D: Device>(weight: &mut Weight<D>) -> Result<&mut Tensor<D>> {
     match weight {
         Weight::F32(tensor) => Ok(tensor),
-        other => Err(Error::internal(format!("a weight stored as {} does not train", other.dtype()))),
+        other => Err(Error::internal(format!("a weight stored as {} does not train", other.storage()))),
     }
 }
 

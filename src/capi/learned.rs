@@ -9,7 +9,7 @@ use super::options::choice;
 use super::outputs::{Text, Value};
 use super::trainer::exclusive;
 use super::{cloze_error, cloze_model, cloze_status, cloze_trainer};
-use crate::engine::DType;
+use crate::engine::{DType, Storage};
 use crate::error::Error;
 
 #[unsafe(no_mangle)]
@@ -72,8 +72,10 @@ pub unsafe extern "C" fn cloze_model_save(
 pub const CLOZE_DTYPE_F32: u32 = 0;
 pub const CLOZE_DTYPE_F16: u32 = 1;
 pub const CLOZE_DTYPE_BF16: u32 = 2;
+pub const CLOZE_DTYPE_INT8: u32 = 3;
 
-const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+const DTYPES: [Storage; 4] =
+    [Storage::Float(DType::F32), Storage::Float(DType::F16), Storage::Float(DType::Bf16), Storage::Int8];
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn cloze_model_save_as(

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use memory::{Block, Spare};
 pub use packed::{Arithmetic, Groups, Memory, Packed};
 
-use super::{Device, Mapped, Portions};
+use super::{Device, Mapped, Portions, Quantised};
 use crate::dtype::{Element, Scalar};
 use crate::error::{Error, Result};
 use crate::pool::{Cancel, Pool};
@@ -116,6 +116,7 @@ impl Cpu {
 impl Device for Cpu {
     type Activation = f32;
     type Packed = Packed;
+    type Integers = Quantised;
     type Buffer<E: Scalar> = CpuBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CpuBuffer<E>> {

@@ -5,6 +5,7 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod quantised;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +17,7 @@ use memmap2::Mmap;
 pub use cpu::{Cpu, CpuBuffer};
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
+pub use quantised::{Integers, Quantised};
 
 use crate::dtype::{Element, Scalar};
 use crate::error::{Error, Result};
@@ -104,6 +106,9 @@ pub trait Device: Clone + Send + Sync + 'static {
 
     /// Weights rearranged for this device's products.
     type Packed: Send + Sync;
+
+    /// Weights in 8 bits, where products read them.
+    type Integers: Integers;
 
     /// Elements in this device's memory.
     type Buffer<E: Scalar>: Send + Sync;

@@ -115,7 +115,7 @@ impl Info {
     pub(super) fn of<D: Place>(model: &Inner<D>) -> Self {
         let (config, report) = (model.bert.config(), model.shared.weights.report());
         let heads = model.bert.heads();
-        let dtypes: Vec<String> = report.dtypes.iter().map(ToString::to_string).collect();
+        let dtypes: Vec<String> = report.stored.iter().map(ToString::to_string).collect();
         Self {
             architecture: match config.architecture {
                 Architecture::Bert => "bert",

@@ -31,7 +31,7 @@ pub use crate::batch::Tokens;
 pub use crate::bert::{Direction, Problem};
 pub use crate::device::Bytes;
 pub use crate::device::cpu::Memory;
-pub use crate::dtype::DType;
+pub use crate::dtype::{DType, Storage};
 pub use crate::ops::pooling::Pooling;
 pub use crate::pool::Cancel;
 pub use crate::tasks::{Aggregation, Candidate, Ending, Entity, NewToken, Sampling};

@@ -1,8 +1,8 @@
 //! A model as a HuggingFace folder.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::path::Path;
 
@@ -11,15 +11,14 @@ use super::heads::{DESCRIPTION, FOLDER, NamedHead};
 use super::{Inner, Model};
 use crate::bert::carried::{self, Carry};
 use crate::bert::config_out::Labels;
-use crate::bert::{Architecture, Content, Direction, HeadPart, Named, Scope, Sentence, adapter};
+use crate::bert::{Architecture, Content, Direction, HeadPart, Named, Scope, Sentence, adapter, quantisation};
 use crate::device::{Device, Tensor};
-use crate::dtype::DType;
+use crate::dtype::{DType, Storage};
 use crate::error::{Error, Result};
 use crate::ops::lora;
 use crate::tasks::Stage;
-use crate::weights::NewFolder;
-use crate::weights::qualified;
 use crate::weights::save::{self, Output, f32_bytes};
+use crate::weights::{Contents, NewFolder, canonical, qualified};
 
 impl Model {
     /// Writes the model as a HuggingFace folder: `config.json`, `model.safetensors`, the tokenizer's files, named heads,
@@ -33,23 +32,31 @@ impl Model {
         on!(&self.0, |inner| inner.save(folder, None))
     }
 
-    /// The same with every weight in `dtype`, rounded to the nearest; `config.json` tells it.
+    /// The same with every weight in one type, rounded to the nearest; `config.json` tells it. With [`Storage::Int8`] the
+    /// linear layers of the encoder are in 8 bits, with a scale for every output, and all else is as [`save`](Self::save)
+    /// writes it.
     ///
-    /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number too large for `dtype`.
-    pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
-        on!(&self.0, |inner| inner.save(folder, Some(dtype)))
+    /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number that `storage` can not
+    /// hold.
+    pub fn save_as(&self, folder: &Path, storage: impl Into<Storage>) -> Result<()> {
+        let storage = Some(storage.into());
+        on!(&self.0, |inner| inner.save(folder, storage))
     }
 }
 
 impl<D: Place> Inner<D> {
-    fn save(&self, folder: &Path, dtype: Option<DType>) -> Result<()> {
+    fn save(&self, folder: &Path, storage: Option<Storage>) -> Result<()> {
         let new = NewFolder::begin(folder)?;
-        self.write(new.path(), dtype)?;
+        self.write(new.path(), storage)?;
         new.commit()
     }
 
-    /// Writes the model's files into an empty folder: weights in `dtype`, or each in its own type.
-    pub(super) fn write(&self, folder: &Path, dtype: Option<DType>) -> Result<()> {
+    /// Writes the model's files into an empty folder: weights in `storage`, or each in its own type.
+    pub(super) fn write(&self, folder: &Path, storage: Option<Storage>) -> Result<()> {
+        let changed = self.changed_values()?;
+        let kept = self.kept(&changed)?;
+        let outputs = self.outputs(&changed, &kept, storage)?;
+        let dtype = storage.and_then(float);
         let class = self.class();
         // transformers gives a span head as many outputs as the folder has labels
         let ends = ["LABEL_0", "LABEL_1"].map(str::to_owned);
@@ -61,10 +68,11 @@ impl<D: Place> Inner<D> {
             _ => None,
         };
         let told = dtype.unwrap_or(DType::F32);
-        let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels, told)?;
+        let narrow = narrow_modules(&outputs);
+        let config = self.bert.config().to_json_for(&format!("{}{class}", self.family()), labels, told, &narrow)?;
         write(&folder.join("config.json"), config.as_bytes())?;
         carried::copy(|name| self.shared.source.read(name), "", Carry::Tokenizer, folder)?;
-        self.write_tensors(&folder.join("model.safetensors"), self.prefix(), dtype)?;
+        write_tensors(&folder.join("model.safetensors"), &outputs)?;
         if let Some(sentence) = &*self.sentence {
             self.write_pipeline(folder, sentence, dtype)?;
         }
@@ -136,33 +144,54 @@ impl<D: Place> Inner<D> {
         write_outputs(&folder.join("model.safetensors"), f32_outputs(&self.device, tensors)?, dtype)
     }
 
-    fn write_tensors(&self, path: &Path, prefix: &str, dtype: Option<DType>) -> Result<()> {
+    /// What training changed, by canonical name.
+    fn changed_values(&self) -> Result<BTreeMap<String, Cow<'_, [f32]>>> {
         let mut changed = self.merged()?;
         for (name, tensor) in self.bert.tensors(&self.written())? {
             if let Entry::Vacant(place) = changed.entry(name) {
                 place.insert(tensor.host(&self.device)?);
             }
         }
+        Ok(changed)
+    }
+
+    /// What is written as it was read, by canonical name.
+    fn kept(&self, changed: &BTreeMap<String, Cow<'_, [f32]>>) -> Result<Vec<(String, Contents)>> {
+        let stored = self.shared.weights.tensors();
+        let kept = stored.filter(|(name, ..)| !changed.contains_key(*name) && !self.is_stale(name));
+        kept.map(|(name, _, contents)| Ok((name.to_owned(), contents?))).collect()
+    }
+
+    /// The tensors of `model.safetensors`.
+    fn outputs<'a>(
+        &self,
+        changed: &'a BTreeMap<String, Cow<'_, [f32]>>,
+        kept: &'a [(String, Contents)],
+        storage: Option<Storage>,
+    ) -> Result<Vec<Output<'a>>> {
+        let (mut shapes, prefix) = (self.shapes()?, self.prefix());
+        let encoder = quantisation::narrow_modules(self.bert.config());
+        let of_encoder = |name: &str| name.strip_suffix(".weight").is_some_and(|module| encoder.contains(module));
+        let typed = |name: &str, output: Output<'a>| match storage {
+            Some(Storage::Float(dtype)) => Ok::<_, Error>(vec![output.in_type(dtype)?]),
+            Some(Storage::Int8) if of_encoder(name) => Ok(output.quantised()?.into()),
+            Some(Storage::Int8) | None => Ok(vec![output]),
+        };
         let mut outputs = Vec::new();
-        let shapes: BTreeMap<String, Vec<usize>> = self.shapes()?;
-        for (name, values) in &changed {
-            let shape = shapes.get(name).cloned().unwrap_or_default();
-            outputs.push(Output { key: qualified(prefix, name), dtype: DType::F32, shape, bytes: f32_bytes(values) });
+        for (name, values) in changed {
+            let (key, shape) = (qualified(prefix, name), shapes.remove(name).unwrap_or_default());
+            let output = Output { key, storage: DType::F32.into(), shape, bytes: f32_bytes(values) };
+            outputs.extend(typed(name, output)?);
         }
-        let stored: Vec<_> = self.shared.weights.tensors().map(|(name, _, stored)| (name.to_owned(), stored)).collect();
-        for (name, stored) in &stored {
-            if changed.contains_key(name) || self.is_stale(name) {
-                continue;
+        for (name, contents) in kept {
+            let key = qualified(prefix, name);
+            match (contents, storage) {
+                (Contents::Float(stored), _) => outputs.extend(typed(name, stored.output(key))?),
+                (Contents::Int8(stored), Some(Storage::Float(_))) => outputs.extend(typed(name, stored.to_f32(&key)?)?),
+                (Contents::Int8(stored), Some(Storage::Int8) | None) => outputs.extend(stored.outputs(&key)),
             }
-            let stored = stored.as_ref().map_err(Clone::clone)?;
-            outputs.push(Output {
-                key: qualified(prefix, name),
-                dtype: stored.dtype,
-                shape: stored.shape.clone(),
-                bytes: Cow::Borrowed(stored.mapped.bytes()),
-            });
         }
-        write_outputs(path, outputs, dtype)
+        Ok(outputs)
     }
 
     /// Parts that are written as they are now. A folder has labels for one head: of span head and classifier, the last.
@@ -253,7 +282,7 @@ pub(super) fn f32_output<'a, D: Device>(device: &D, key: String, tensor: &'a Ten
         Cow::Borrowed(values) => f32_bytes(values),
         Cow::Owned(values) => Cow::Owned(f32_bytes(&values).into_owned()),
     };
-    Ok(Output { shape: stored_shape(&key, tensor), key, dtype: DType::F32, bytes })
+    Ok(Output { shape: stored_shape(&key, tensor), key, storage: DType::F32.into(), bytes })
 }
 
 /// A file of tensors in `dtype`, or each in its own type.
@@ -262,7 +291,25 @@ fn write_outputs(path: &Path, outputs: Vec<Output<'_>>, dtype: Option<DType>) ->
         Some(dtype) => outputs.into_iter().map(|output| output.in_type(dtype)).collect::<Result<Vec<_>>>()?,
         None => outputs,
     };
-    save::write(path, &outputs, &[("format", "pt")])
+    write_tensors(path, &outputs)
+}
+
+fn write_tensors(path: &Path, outputs: &[Output<'_>]) -> Result<()> {
+    save::write(path, outputs, &[("format", "pt")])
+}
+
+/// The type of what is not in 8 bits, where it is not its own.
+fn float(storage: Storage) -> Option<DType> {
+    match storage {
+        Storage::Float(dtype) => Some(dtype),
+        Storage::Int8 => None,
+    }
+}
+
+/// Canonical names of the modules whose weights are in 8 bits.
+fn narrow_modules(outputs: &[Output<'_>]) -> BTreeSet<String> {
+    let narrow = outputs.iter().filter(|output| output.storage == Storage::Int8);
+    narrow.filter_map(|output| canonical(&output.key).strip_suffix(".weight").map(str::to_owned)).collect()
 }
 
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -1,15 +1,19 @@
 //! `y[t] = word[id t] + type[type t] + position[position of t in its sequence]`, and back: every row of a table collects the
-//! gradients of the tokens that used it.
+//! gradients of the tokens that used it. Answers take the norm that follows in the same go.
 
 #[cfg(feature = "cuda")]
 mod cuda;
 
+use super::gemm::Source;
+use super::layer_norm::{Affine, Parameters};
 use super::linear::Weight;
+use super::scaled::with_scaled;
 use super::shared::SharedRows;
-use super::{Accumulate, scatter};
+use super::{Accumulate, Fused, scatter};
 use crate::batch::Batch;
 use crate::device::{Cpu, Device, Hidden, Tensor};
 use crate::error::{Error, Result};
+use crate::simd::{Kernel, Simd};
 
 /// Embedding tables with rows of one length.
 pub struct Tables<'a, D: Device> {
@@ -35,6 +39,16 @@ pub struct Gradients<'a, D: Device> {
 pub trait Op: Device {
     /// Writes all of `y`.
     fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Self>, y: &mut Hidden<Self>) -> Result<()>;
+    /// Writes all of `y`, if the device does so.
+    fn embedding_normalised(
+        &self,
+        _batch: &Batch,
+        _tables: &Tables<'_, Self>,
+        _norm: &Affine<'_, Self>,
+        _y: &mut Hidden<Self>,
+    ) -> Result<Fused> {
+        Ok(Fused::No)
+    }
     /// Adds to the rows that the batch names; the order of the sums depends on the batch only.
     fn embedding_backward(
         &self,
@@ -49,6 +63,32 @@ pub trait Op: Device {
 ///
 /// Fails when an id, a type or a place has no row: the caller's text or ids are at fault.
 pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut Hidden<D>) -> Result<()> {
+    check(batch, tables)?;
+    y.reshape(device, batch.tokens(), tables.word.shape().1)?;
+    device.embedding_forward(batch, tables, y)
+}
+
+/// y `[T, E]` = LN of what [`forward`] gives, to the bit, if the device does so. `y` takes that shape.
+///
+/// Fails as [`forward`] does.
+pub fn normalised<D: Op>(
+    device: &D,
+    batch: &Batch,
+    tables: &Tables<'_, D>,
+    norm: &Affine<'_, D>,
+    y: &mut Hidden<D>,
+) -> Result<Fused> {
+    check(batch, tables)?;
+    let width = tables.word.shape().1;
+    if norm.gamma.shape() != (1, width) || norm.beta.shape() != (1, width) {
+        let (gamma, beta) = (norm.gamma.shape(), norm.beta.shape());
+        return Err(Error::internal(format!("embedding: gamma {gamma:?} and beta {beta:?} of {width}")));
+    }
+    y.reshape(device, batch.tokens(), width)?;
+    device.embedding_normalised(batch, tables, norm, y)
+}
+
+fn check<D: Device>(batch: &Batch, tables: &Tables<'_, D>) -> Result<()> {
     let (words, width) = tables.word.shape();
     let segments = tables.token_type.shape().0;
     if let Some(id) = batch.ids().iter().find(|&&id| id as usize >= words) {
@@ -66,8 +106,7 @@ pub fn forward<D: Op>(device: &D, batch: &Batch, tables: &Tables<'_, D>, y: &mut
     if tables.token_type.shape().1 != width || tables.position.is_some_and(|p| p.shape().1 != width) {
         return Err(Error::internal("embedding: tables of different width"));
     }
-    y.reshape(device, batch.tokens(), width)?;
-    device.embedding_forward(batch, tables, y)
+    Ok(())
 }
 
 /// `dtable[row of t] += dy[t]`, for dy `[T, E]` and every table that is given.
@@ -105,23 +144,18 @@ pub fn backward<D: Op>(
 
 impl Op for Cpu {
     fn embedding_forward(&self, batch: &Batch, tables: &Tables<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
-        let (rows, width) = y.shape();
-        if rows == 0 || width == 0 {
-            return Ok(());
-        }
-        let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width);
-        self.for_each(batch.sequences(), |sequence| {
-            for (place, row) in batch.positions(sequence).zip(batch.rows(sequence)) {
-                // SAFETY: every sequence has its own rows.
-                let y = unsafe { y.row(row, 0, width) };
-                y.fill(0.0);
-                add_row(tables.word, batch.ids()[row] as usize, y);
-                add_row(tables.token_type, batch.types()[row] as usize, y);
-                if let Some(position) = tables.position {
-                    add_row(position, place, y);
-                }
-            }
-        })
+        sum_rows(self, batch, tables, None, y)
+    }
+
+    fn embedding_normalised(
+        &self,
+        batch: &Batch,
+        tables: &Tables<'_, Cpu>,
+        norm: &Affine<'_, Cpu>,
+        y: &mut Tensor<Cpu>,
+    ) -> Result<Fused> {
+        sum_rows(self, batch, tables, Some(Parameters::of(norm)), y)?;
+        Ok(Fused::Yes)
     }
 
     fn embedding_backward(
@@ -147,20 +181,88 @@ impl Op for Cpu {
     }
 }
 
-fn add_row(table: &Weight<Cpu>, row: usize, y: &mut [f32]) {
-    let values = row * y.len()..(row + 1) * y.len();
-    match table {
-        Weight::F32(t) => y.iter_mut().zip(&t.buffer().as_slice()[values]).for_each(|(y, v)| *y += v),
-        Weight::F16(t) => y.iter_mut().zip(&t.buffer().as_slice()[values]).for_each(|(y, v)| *y += v.to_f32()),
-        Weight::Bf16(t) => y.iter_mut().zip(&t.buffer().as_slice()[values]).for_each(|(y, v)| *y += v.to_f32()),
+/// Rows that one work item sums.
+const ROWS: usize = 16;
+
+fn sum_rows(
+    cpu: &Cpu,
+    batch: &Batch,
+    tables: &Tables<'_, Cpu>,
+    norm: Option<Parameters<'_>>,
+    y: &mut Tensor<Cpu>,
+) -> Result<()> {
+    let (rows, width) = y.shape();
+    if rows == 0 || width == 0 {
+        return Ok(());
+    }
+    let places: Vec<usize> = (0..batch.sequences()).flat_map(|sequence| batch.positions(sequence)).collect();
+    let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..rows * width], width);
+    cpu.for_each(rows.div_ceil(ROWS), |item| {
+        for (row, &place) in places.iter().enumerate().skip(item * ROWS).take(ROWS) {
+            let (id, segment) = (batch.ids()[row] as usize, batch.types()[row] as usize);
+            // SAFETY: every item has its own rows.
+            let y = unsafe { y.row(row, 0, width) };
+            cpu.isa().dispatch(Row { tables, id, segment, place, norm, y });
+        }
+    })
+}
+
+/// The sum of a row of each table, and perhaps its norm.
+struct Row<'a> {
+    tables: &'a Tables<'a, Cpu>,
+    id: usize,
+    segment: usize,
+    place: usize,
+    norm: Option<Parameters<'a>>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        self.y.fill(0.0);
+        add_row(s, self.tables.word, self.id, self.y);
+        add_row(s, self.tables.token_type, self.segment, self.y);
+        if let Some(position) = self.tables.position {
+            add_row(s, position, self.place, self.y);
+        }
+        if let Some(norm) = self.norm {
+            norm.normalise(s, self.y);
+        }
+    }
+}
+
+#[inline(always)]
+fn add_row<S: Simd>(s: S, table: &Weight<Cpu>, row: usize, y: &mut [f32]) {
+    with_scaled!(table, matrix => {
+        let (values, scale) = matrix.row(row);
+        add_scaled(s, values, scale, y);
+    });
+}
+
+/// y += `scale` · `values`, as many.
+#[inline(always)]
+fn add_scaled<S: Simd, E: Source>(s: S, values: &[E], scale: f32, y: &mut [f32]) {
+    let (factor, whole) = (s.splat(scale), y.len() - y.len() % S::LANES);
+    let (body, tail) = y.split_at_mut(whole);
+    for (y, values) in body.chunks_exact_mut(S::LANES).zip(values.chunks_exact(S::LANES)) {
+        // SAFETY: the chunk has LANES values.
+        let values = unsafe { E::load(s, values.as_ptr()) };
+        s.store(y, s.add(s.load(y), s.mul(values, factor)));
+    }
+    for (y, value) in tail.iter_mut().zip(&values[whole..]) {
+        *y += value.to_f32() * scale;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dtype::f16;
+    use crate::dtype::{bf16, f16};
     use crate::error::Status;
+    use crate::ops::layer_norm;
     use crate::ops::oracle::{self, numbers};
 
     #[test]
@@ -200,6 +302,40 @@ mod tests {
             let mut late = Batch::new();
             late.push_from(places, &[1], &[0]).unwrap();
             assert_eq!(forward(&cpu, &late, &tables, &mut y).unwrap_err().status(), Status::InvalidInput);
+        }
+    }
+
+    /// Tables of every floating-point type.
+    #[test]
+    fn the_norm_in_the_same_go_changes_no_bit() {
+        let (batch, sizes) = (repeating(), [8, 2, 7]);
+        for cpu in oracle::cpus() {
+            for width in [1, 7, 8, 13, 16, 33, 100] {
+                let values = |table: usize| numbers(sizes[table] * width, table as u64);
+                let halves: Vec<f16> = values(0).into_iter().map(f16::from_f32).collect();
+                let brains: Vec<bf16> = values(1).into_iter().map(bf16::from_f32).collect();
+                let word = Weight::F16(Tensor::from_host(&cpu, &halves, sizes[0], width).unwrap());
+                let token_type = Weight::Bf16(Tensor::from_host(&cpu, &brains, sizes[1], width).unwrap());
+                let position = Weight::F32(Tensor::from_host(&cpu, &values(2), sizes[2], width).unwrap());
+                let affine = [3, 4].map(|seed| Tensor::from_host(&cpu, &numbers(width, seed), 1, width).unwrap());
+                let norm = Affine { gamma: &affine[0], beta: &affine[1], epsilon: 1e-12 };
+                for position in [Some(&position), None] {
+                    let tables = Tables { word: &word, token_type: &token_type, position };
+                    let [mut sum, mut expected] = [(); 2].map(|()| Tensor::new(&cpu, 0, 0).unwrap());
+                    forward(&cpu, &batch, &tables, &mut sum).unwrap();
+                    layer_norm::forward(&cpu, &sum, None, &norm, &mut expected).unwrap();
+                    let mut y = Tensor::new(&cpu, 0, 0).unwrap();
+                    assert_eq!(normalised(&cpu, &batch, &tables, &norm, &mut y).unwrap(), Fused::Yes);
+                    let bits = |tensor: &Tensor<Cpu>| -> Vec<u32> {
+                        tensor.to_host(&cpu).unwrap().into_iter().map(f32::to_bits).collect()
+                    };
+                    assert_eq!(bits(&y), bits(&expected), "{:?}: width {width}", cpu.isa());
+                }
+                let narrow = Tensor::from_host(&cpu, &vec![1.0; width + 1], 1, width + 1).unwrap();
+                let norm = Affine { gamma: &narrow, ..norm };
+                let tables = Tables { word: &word, token_type: &token_type, position: None };
+                assert!(normalised(&cpu, &batch, &tables, &norm, &mut Tensor::new(&cpu, 0, 0).unwrap()).is_err());
+            }
         }
     }
 

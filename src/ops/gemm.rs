@@ -11,7 +11,7 @@
 
 use std::hint::black_box;
 
-use crate::dtype::{Element, bf16, f16};
+use crate::dtype::{Number, bf16, f16};
 use crate::simd::{Kernel, Simd};
 
 use super::activation::{self, Activation};
@@ -86,7 +86,7 @@ impl Ahead {
 
     /// The first `depth` elements of `rows` rows of `b`, `stride` elements apart.
     #[inline(always)]
-    pub fn of<E: Element>(b: &[E], stride: usize, rows: usize, depth: usize) -> Self {
+    pub fn of<E>(b: &[E], stride: usize, rows: usize, depth: usize) -> Self {
         let row = depth * size_of::<E>();
         let lines = rows * row.div_ceil(Self::LINE);
         let skip = (stride * size_of::<E>()).saturating_sub(row.next_multiple_of(Self::LINE));
@@ -275,7 +275,7 @@ impl Tile {
 }
 
 /// An element type that vectors can be loaded from.
-pub trait Source: Element {
+pub trait Source: Number {
     /// `S::LANES` elements as f32.
     ///
     /// # Safety
@@ -304,6 +304,14 @@ impl Source for bf16 {
     unsafe fn load<S: Simd>(s: S, source: *const bf16) -> S::V {
         // SAFETY: the caller's promise.
         unsafe { s.load_bf16_ptr(source) }
+    }
+}
+
+impl Source for i8 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, source: *const i8) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { s.load_i8_ptr(source) }
     }
 }
 
@@ -362,6 +370,29 @@ pub fn pack_columns<S: Simd, E: Source>(s: S, b: &[E], stride: usize, cols: usiz
             for (target, value) in target.iter_mut().zip(row) {
                 *target = value.to_f32();
             }
+        }
+    }
+}
+
+/// Multiplies column n of a panel with `scales[n]`; columns beyond the scales stay.
+#[inline(always)]
+pub fn scale_columns<S: Simd>(s: S, scales: &[f32], panel: &mut [f32]) {
+    let width = width::<S>();
+    let mut factors = [1.0; MAX_WIDTH];
+    factors[..scales.len()].copy_from_slice(scales);
+    for row in panel.chunks_exact_mut(width) {
+        for (values, factors) in row.chunks_exact_mut(S::LANES).zip(factors.chunks_exact(S::LANES)) {
+            s.store(values, s.mul(s.load(values), s.load(factors)));
+        }
+    }
+}
+
+/// Multiplies row k of a panel with `scales[k]`.
+#[inline(always)]
+pub fn scale_rows<S: Simd>(s: S, scales: &[f32], panel: &mut [f32]) {
+    for (row, &scale) in panel.chunks_exact_mut(width::<S>()).zip(scales) {
+        for values in row.chunks_exact_mut(S::LANES) {
+            s.store(values, s.mul(s.load(values), s.splat(scale)));
         }
     }
 }

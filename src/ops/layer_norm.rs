@@ -208,13 +208,40 @@ impl Op for Cpu {
     }
 }
 
+/// γ and β of H values, and ε, as the CPU reads them.
+#[derive(Clone, Copy)]
+pub(super) struct Parameters<'a> {
+    gamma: &'a [f32],
+    beta: &'a [f32],
+    epsilon: f32,
+}
+
+impl<'a> Parameters<'a> {
+    pub fn of(affine: &Affine<'a, Cpu>) -> Self {
+        let width = affine.gamma.cols();
+        Self {
+            gamma: &affine.gamma.buffer().as_slice()[..width],
+            beta: &affine.beta.buffer().as_slice()[..width],
+            epsilon: affine.epsilon,
+        }
+    }
+
+    /// z = LN(z), a row.
+    #[inline(always)]
+    pub fn normalise<S: Simd>(&self, s: S, z: &mut [f32]) {
+        let mut sum = s.zero();
+        for z in z.chunks_exact(S::LANES) {
+            sum = s.add(sum, s.load(z));
+        }
+        normalise(s, self, sum, z, None);
+    }
+}
+
 /// A forward pass on the CPU, some rows at a time.
 pub(super) struct Forward<'a> {
     x: &'a [f32],
     residual: Option<&'a [f32]>,
-    gamma: &'a [f32],
-    beta: &'a [f32],
-    epsilon: f32,
+    parameters: Parameters<'a>,
     y: SharedRows<'a>,
     /// n and 1/√(σ² + ε).
     saved: Option<(SharedRows<'a>, SharedRows<'a>)>,
@@ -223,16 +250,8 @@ pub(super) struct Forward<'a> {
 impl<'a> Forward<'a> {
     /// Of rows of H values, as many as γ and β have, which follow each other without a gap.
     pub fn new(x: &'a [f32], residual: Option<&'a [f32]>, affine: &Affine<'a, Cpu>, y: &'a mut [f32]) -> Self {
-        let width = affine.gamma.cols();
-        Self {
-            x,
-            residual,
-            gamma: &affine.gamma.buffer().as_slice()[..width],
-            beta: &affine.beta.buffer().as_slice()[..width],
-            epsilon: affine.epsilon,
-            y: SharedRows::new(y, width),
-            saved: None,
-        }
+        let y = SharedRows::new(y, affine.gamma.cols());
+        Self { x, residual, parameters: Parameters::of(affine), y, saved: None }
     }
 
     /// Computes all rows.
@@ -268,7 +287,7 @@ impl Kernel for Rows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let pass = self.pass;
-        let width = pass.gamma.len();
+        let width = pass.parameters.gamma.len();
         for row in self.rows {
             let values = row * width..(row + 1) * width;
             // SAFETY: the rows are the caller's alone, by the promise to `Forward::run_rows`.
@@ -276,24 +295,17 @@ impl Kernel for Rows<'_> {
                 let saved = pass.saved.as_ref().map(|(n, scale)| (n.row(row, 0, width), &mut scale.row(row, 0, 1)[0]));
                 (pass.y.row(row, 0, width), saved)
             };
-            normalise(s, pass, &pass.x[values.clone()], pass.residual.map(|r| &r[values]), y, saved);
+            let sum = add(s, &pass.x[values.clone()], pass.residual.map(|r| &r[values]), y);
+            normalise(s, &pass.parameters, sum, y, saved);
         }
     }
 }
 
-/// y = LN(x + residual) of one row.
+/// z = x + residual of one row, and the sum of its whole vectors.
 #[inline(always)]
-fn normalise<S: Simd>(
-    s: S,
-    pass: &Forward<'_>,
-    x: &[f32],
-    residual: Option<&[f32]>,
-    y: &mut [f32],
-    saved: Option<(&mut [f32], &mut f32)>,
-) {
-    let width = y.len();
-    let whole = width - width % S::LANES;
-    let (body, tail) = y.split_at_mut(whole);
+fn add<S: Simd>(s: S, x: &[f32], residual: Option<&[f32]>, z: &mut [f32]) -> S::V {
+    let whole = z.len() - z.len() % S::LANES;
+    let (body, tail) = z.split_at_mut(whole);
     let mut sum = s.zero();
     let terms = body.chunks_exact_mut(S::LANES).zip(x.chunks_exact(S::LANES));
     match residual {
@@ -316,6 +328,21 @@ fn normalise<S: Simd>(
             tail.copy_from_slice(&x[whole..]);
         }
     }
+    sum
+}
+
+/// z = LN(z) of one row, whose whole vectors sum up to `sum`; `saved`: n and 1/√(σ² + ε).
+#[inline(always)]
+fn normalise<S: Simd>(
+    s: S,
+    parameters: &Parameters<'_>,
+    sum: S::V,
+    z: &mut [f32],
+    saved: Option<(&mut [f32], &mut f32)>,
+) {
+    let width = z.len();
+    let whole = width - width % S::LANES;
+    let (body, tail) = z.split_at_mut(whole);
     let mean = (s.sum(sum) + tail.iter().sum::<f32>()) / width as f32;
     let centre = s.splat(mean);
     let mut squares = s.zero();
@@ -324,7 +351,7 @@ fn normalise<S: Simd>(
         squares = s.fma(d, d, squares);
     }
     let variance = (s.sum(squares) + tail.iter().map(|z| (z - mean) * (z - mean)).sum::<f32>()) / width as f32;
-    let scale = 1.0 / (variance + pass.epsilon).sqrt();
+    let scale = 1.0 / (variance + parameters.epsilon).sqrt();
     let factor = s.splat(scale);
     if let Some((normal, saved)) = saved {
         *saved = scale;
@@ -336,12 +363,13 @@ fn normalise<S: Simd>(
             *n = (z - mean) * scale;
         }
     }
-    let parameters = pass.gamma.chunks_exact(S::LANES).zip(pass.beta.chunks_exact(S::LANES));
-    for (z, (gamma, beta)) in body.chunks_exact_mut(S::LANES).zip(parameters) {
+    let Parameters { gamma, beta, .. } = parameters;
+    let affine = gamma.chunks_exact(S::LANES).zip(beta.chunks_exact(S::LANES));
+    for (z, (gamma, beta)) in body.chunks_exact_mut(S::LANES).zip(affine) {
         let normal = s.mul(s.sub(s.load(z), centre), factor);
         s.store(z, s.fma(normal, s.load(gamma), s.load(beta)));
     }
-    for (z, (gamma, beta)) in tail.iter_mut().zip(pass.gamma[whole..].iter().zip(&pass.beta[whole..])) {
+    for (z, (gamma, beta)) in tail.iter_mut().zip(gamma[whole..].iter().zip(&beta[whole..])) {
         *z = (*z - mean) * scale * gamma + beta;
     }
 }

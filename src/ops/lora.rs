@@ -16,9 +16,10 @@ use super::dropout::{self, Mask};
 use super::gemm::Start;
 use super::linear::Weight;
 use super::product::{self, Product, Stored, Transposed};
+use super::scaled::with_scaled;
 use super::shared::SharedRows;
 use crate::device::{Cpu, Device, Hidden, Tensor};
-use crate::dtype::Element;
+use crate::dtype::Number;
 use crate::error::{Error, Result};
 
 /// The pair of a layer, and s.
@@ -239,11 +240,10 @@ impl Op for Cpu {
     fn lora_merged(&self, weight: &Weight<Cpu>, lora: &Lora<'_, Cpu>, y: &mut Tensor<Cpu>) -> Result<()> {
         let ((outputs, rank), depth) = (lora.b.shape(), lora.a.cols());
         let y = values_mut(y)?;
-        match weight {
-            Weight::F32(w) => y.copy_from_slice(stored(w).values),
-            Weight::F16(w) => widen(stored(w).values, y),
-            Weight::Bf16(w) => widen(stored(w).values, y),
-        }
+        with_scaled!(weight, rows => for (n, y) in y.chunks_exact_mut(depth).enumerate() {
+            let (values, scale) = rows.row(n);
+            y.iter_mut().zip(values).for_each(|(y, value)| *y = value.to_f32() * scale);
+        });
         let mut b = lora.b.duplicate(self)?;
         scale(values_mut(&mut b)?, lora.scale);
         one(self, stored(&b), stored(lora.a), (outputs, rank, depth), Start::Held, (y, depth), 0)
@@ -266,7 +266,7 @@ fn one<L: product::Left, R: product::Right>(
     unsafe { product::run(cpu, &[product]) }
 }
 
-fn stored<E: Element>(tensor: &Tensor<Cpu, E>) -> Stored<'_, E> {
+fn stored(tensor: &Tensor<Cpu>) -> Stored<'_> {
     let (rows, stride) = tensor.shape();
     Stored { values: &tensor.buffer().as_slice()[..rows * stride], stride }
 }
@@ -279,12 +279,6 @@ fn values_mut(tensor: &mut Tensor<Cpu>) -> Result<&mut [f32]> {
 fn scale(values: &mut [f32], by: f32) {
     for value in values {
         *value *= by;
-    }
-}
-
-fn widen<E: Element>(from: &[E], to: &mut [f32]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from.to_f32();
     }
 }
 

@@ -26,6 +26,7 @@ mod pointwise;
 pub mod pooling;
 pub mod position_wise;
 mod product;
+mod scaled;
 mod scatter;
 mod shared;
 pub mod softmax;
@@ -38,6 +39,16 @@ use crate::dtype::Scalar;
 /// Where a gradient is added to what is there already: the gradient of a parameter, over the parts of a batch. A gradient
 /// that overwrites is a plain `&mut Tensor`. The tensor keeps its shape.
 pub struct Accumulate<'a, D: Device, E: Scalar = f32>(pub &'a mut Tensor<D, E>);
+
+/// Whether a device has computed in one go what several operations would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Fused {
+    /// It has.
+    Yes,
+    /// Nothing has been done: the operations are to be computed one after the other.
+    No,
+}
 
 /// A device that provides every operation: what the model is generic over.
 pub trait Ops:

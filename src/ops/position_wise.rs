@@ -6,6 +6,7 @@
 //! It is what the operations it consists of give one after the other, to the bit; in one go, what is between them need not
 //! take the form of hidden states.
 
+use super::Fused;
 use super::activation::Activation;
 use super::layer_norm::{self, Affine};
 use super::linear::{self, Linear};
@@ -31,16 +32,6 @@ pub struct PositionWise<'a, D: Device> {
     pub output: Linear<'a, D>,
     /// The second norm, over H.
     pub output_norm: Affine<'a, D>,
-}
-
-/// Whether a device has computed something in one go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Fused {
-    /// It has.
-    Yes,
-    /// Nothing has been done: the operations are to be computed one after the other.
-    No,
 }
 
 /// What a device may provide. Shapes are already checked.
@@ -137,7 +128,7 @@ impl Op for Cpu {
 
 /// The layer's packed weight with its bias, if it is packed.
 fn packed<'a>(layer: &Linear<'a, Cpu>) -> Option<Part<'a>> {
-    layer.packed.map(|packed| Part::new(packed, layer.bias, 0))
+    layer.packed.map(|packed| Part { packed, start: layer.start(), column: 0 })
 }
 
 /// y = f(x W + b) of one layer, for x in bands.

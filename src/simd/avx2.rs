@@ -57,6 +57,11 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8_ptr(self, source: *const i8) -> __m256 {
+        // SAFETY: avx2 by the token; the caller vouches for 8 readable bytes.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(source.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m256) {
         // SAFETY: avx2 by the token; the caller vouches for 8 writable values.
         unsafe {

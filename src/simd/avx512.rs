@@ -73,6 +73,11 @@ unsafe impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn load_i8_ptr(self, source: *const i8) -> __m512 {
+        // SAFETY: avx512f by the token; the caller vouches for 16 readable bytes.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(source.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: __m512) {
         // SAFETY: avx512f by the token; the caller vouches for 16 writable values.
         unsafe {

@@ -59,6 +59,11 @@ pub unsafe trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `source` is valid for reads of `LANES` bf16; no alignment is needed beyond that of bf16.
     unsafe fn load_bf16_ptr(self, source: *const bf16) -> Self::V;
+    /// Reads `LANES` integers of 8 bits.
+    ///
+    /// # Safety
+    /// `source` is valid for reads of `LANES` bytes.
+    unsafe fn load_i8_ptr(self, source: *const i8) -> Self::V;
     /// Writes `LANES` values, each as the nearest bf16; ties to even, NaN stays NaN.
     ///
     /// # Safety
@@ -309,6 +314,9 @@ mod tests {
             let (half, brain) = unsafe { (s.load_f16_ptr(halves.as_ptr()), s.load_bf16_ptr(brains.as_ptr())) };
             assert_eq!(lanes(half), each(&|i| halves[i].to_f32()));
             assert_eq!(lanes(brain), each(&|i| brains[i].to_f32()));
+            let small: Vec<i8> = (0..S::LANES).map(|i| [-128, 127, -1, 0, 100][i % 5]).collect();
+            // SAFETY: as many integers as lanes.
+            assert_eq!(lanes(unsafe { s.load_i8_ptr(small.as_ptr()) }), each(&|i| f32::from(small[i])));
             let mut odd: Vec<f32> = a.iter().map(|x| x * 1.003_906_3 + 1e-3).collect();
             odd[0] = f32::NAN;
             odd[1] = f32::INFINITY;

@@ -81,6 +81,14 @@ unsafe impl Simd for Neon {
         unsafe { vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(source.cast()))) }
     }
     #[inline(always)]
+    unsafe fn load_i8_ptr(self, source: *const i8) -> float32x4_t {
+        // SAFETY: neon by the token; the caller vouches for 4 readable bytes.
+        unsafe {
+            let bytes = vcreate_s8(u64::from(source.cast::<u32>().read_unaligned()));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(bytes))))
+        }
+    }
+    #[inline(always)]
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: float32x4_t) {
         // SAFETY: neon by the token; the caller vouches for 4 writable values.
         unsafe { vst1_u16(target.cast(), vshrn_n_u32::<16>(self.rounded_to_bf16(v))) }

@@ -46,6 +46,11 @@ unsafe impl Simd for Portable {
         unsafe { source.cast::<[bf16; 8]>().read_unaligned() }.map(bf16::to_f32)
     }
     #[inline(always)]
+    unsafe fn load_i8_ptr(self, source: *const i8) -> [f32; 8] {
+        // SAFETY: the caller vouches for 8 readable bytes.
+        unsafe { source.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn store_bf16_ptr(self, target: *mut bf16, v: [f32; 8]) {
         // SAFETY: the caller vouches for 8 writable values.
         unsafe { target.cast::<[bf16; 8]>().write_unaligned(v.map(bf16::from_f32)) }

@@ -4,19 +4,22 @@ use std::borrow::Cow;
 
 use super::save::Output;
 use super::stored::{coordinates, values};
-use crate::dtype::{DType, bf16, f16};
+use crate::dtype::{DType, Storage, bf16, f16};
 use crate::error::{Error, Result};
 
 impl Output<'_> {
-    /// The same tensor with every element rounded to the nearest of `dtype`, ties to even. NaN and infinities stay.
+    /// The same tensor of numbers with every element rounded to the nearest of `dtype`, ties to even. NaN and infinities stay.
     ///
     /// Fails with `InvalidArgument`, naming tensor, element and type, on a finite number that `dtype` would make infinite.
     pub fn in_type(self, dtype: DType) -> Result<Self> {
-        if self.dtype == dtype {
+        let Storage::Float(own) = self.storage else {
+            return Err(Error::internal(format!("{:?}: integers to round to {dtype}", self.key)));
+        };
+        if own == dtype {
             return Ok(self);
         }
-        let mut bytes = Vec::with_capacity(self.bytes.len() / self.dtype.size() * dtype.size());
-        for (place, value) in values(&self.bytes, self.dtype).enumerate() {
+        let mut bytes = Vec::with_capacity(self.bytes.len() / own.size() * dtype.size());
+        for (place, value) in values(&self.bytes, own).enumerate() {
             let rounded = match dtype {
                 DType::F32 => append(&mut bytes, value.to_le_bytes(), value),
                 DType::F16 => {
@@ -36,7 +39,7 @@ impl Output<'_> {
                 )));
             }
         }
-        Ok(Self { dtype, bytes: Cow::Owned(bytes), ..self })
+        Ok(Self { storage: dtype.into(), bytes: Cow::Owned(bytes), ..self })
     }
 }
 
@@ -64,11 +67,12 @@ mod tests {
 
     fn output(values: &[f32], shape: &[usize]) -> Output<'static> {
         let bytes = Cow::Owned(f32_bytes(values).into_owned());
-        Output { key: "encoder.w".into(), dtype: DType::F32, shape: shape.into(), bytes }
+        Output { key: "encoder.w".into(), storage: DType::F32.into(), shape: shape.into(), bytes }
     }
 
     fn read(output: &Output<'_>) -> Vec<f32> {
-        values(&output.bytes, output.dtype).collect()
+        let Storage::Float(dtype) = output.storage else { panic!("{}", output.storage) };
+        values(&output.bytes, dtype).collect()
     }
 
     /// 65519 is the last integer that rounds to 65504, the greatest f16; the subnormal 2^-24 is the least above zero.
@@ -110,7 +114,8 @@ mod tests {
         fn sixteen_bits_survive_the_way_through_f32(bits in prop::collection::vec(any::<u16>(), 0..40)) {
             for dtype in [DType::F16, DType::Bf16] {
                 let bytes: Vec<u8> = bits.iter().flat_map(|bits| bits.to_le_bytes()).collect();
-                let output = Output { key: "x".into(), dtype, shape: vec![bits.len()], bytes: Cow::Borrowed(&bytes) };
+                let (storage, shape) = (dtype.into(), vec![bits.len()]);
+                let output = Output { key: "x".into(), storage, shape, bytes: Cow::Borrowed(&bytes) };
                 let wide = output.in_type(DType::F32).unwrap();
                 let expected: Vec<f32> = values(&bytes, dtype).collect();
                 let back = wide.in_type(dtype).unwrap();

@@ -8,6 +8,7 @@ mod folder;
 mod header;
 mod map;
 mod names;
+mod quantised;
 mod repeated;
 mod replace;
 mod report;
@@ -25,12 +26,13 @@ use std::path::Path;
 use safetensors::Dtype;
 
 pub use names::{canonical, qualified};
+pub use quantised::{Contents, StoredIntegers, scale_name};
 pub use replace::{NewFolder, recover, remove_folder, replace_file, sweep};
 pub use report::{Report, StoredFile};
 pub use stored::{NonFinite, Stored};
 
 use crate::device::{Bytes, Mapped, Owner};
-use crate::dtype::DType;
+use crate::dtype::{DType, Storage};
 use crate::error::{Error, Result};
 use folder::{Index, Layout};
 use header::Tensor;
@@ -57,6 +59,8 @@ struct Entry {
     file: usize,
     tensor: Tensor,
     used: bool,
+    /// File and place of what integers are multiples of.
+    scales: Option<(usize, Tensor)>,
 }
 
 impl Weights {
@@ -78,6 +82,7 @@ impl Weights {
     pub fn open_file(path: &Path) -> Result<Self> {
         let mut weights = Self::empty();
         weights.add_file(path, |_| true)?;
+        weights.join_scales().map_err(|e| e.within(path.display()))?;
         Ok(weights)
     }
 
@@ -86,7 +91,8 @@ impl Weights {
     /// Fails with `InvalidFile` when the buffer breaks the format.
     pub fn from_bytes(name: &str, bytes: Bytes) -> Result<Self> {
         let mut weights = Self::empty();
-        weights.add(name.to_owned(), Owner::Buffer(bytes), |_| true).map_err(|e| e.within(name))?;
+        let added = weights.add(name.to_owned(), Owner::Buffer(bytes), |_| true);
+        added.and_then(|()| weights.join_scales()).map_err(|e| e.within(name))?;
         Ok(weights)
     }
 
@@ -104,6 +110,7 @@ impl Weights {
                 return Err(Error::file(message).within(index.path.display()));
             }
         }
+        weights.join_scales().map_err(|e| e.within(index.path.display()))?;
         Ok(weights)
     }
 
@@ -127,7 +134,7 @@ impl Weights {
                     "tensors {one:?} and {two:?} are both {name:?}, expected one of them"
                 )));
             }
-            self.tensors.insert(name, Entry { file, tensor, used: false });
+            self.tensors.insert(name, Entry { file, tensor, used: false, scales: None });
         }
         self.files.push(File { name, bytes });
         Ok(())
@@ -148,27 +155,52 @@ impl Weights {
     /// Fails with `Missing` when there is none, `InvalidFile` when its shape is another or holds no element, and
     /// `Unsupported` when it is stored as anything but f32, f16 or bf16.
     pub fn take(&mut self, name: &str, shape: &[usize]) -> Result<Stored> {
-        let Some(entry) = self.tensors.get_mut(name) else {
+        self.take_as(name, shape, Contents::float)
+    }
+
+    /// As [`take`](Self::take), of a matrix that may be stored as I8 too, with `name_scale` beside it.
+    pub fn take_matrix(&mut self, name: &str, rows: usize, cols: usize) -> Result<Contents> {
+        self.take_as(name, &[rows, cols], Ok)
+    }
+
+    fn take_as<T>(&mut self, name: &str, shape: &[usize], take: impl Fn(Contents) -> Result<T>) -> Result<T> {
+        let Some(entry) = self.tensors.get(name) else {
             return Err(self.lacks(name));
         };
         if entry.tensor.shape != shape {
             let message = format!("tensor {name:?}: shape {:?}, expected {shape:?}", entry.tensor.shape);
             return Err(Error::file(message));
         }
-        let stored = self.files[entry.file].stored_tensor(name, &entry.tensor)?;
-        entry.used = true;
-        Ok(stored)
+        let taken = take(self.contents(name, entry)?)?;
+        if let Some(entry) = self.tensors.get_mut(name) {
+            entry.used = true;
+        }
+        Ok(taken)
+    }
+
+    fn contents(&self, name: &str, Entry { file, tensor, scales, .. }: &Entry) -> Result<Contents> {
+        let Some((scales_file, scales)) = scales else {
+            return match tensor.dtype {
+                Dtype::I8 => Err(quantised::without_scales(name)),
+                _ => self.files[*file].stored_tensor(name, tensor).map(Contents::Float),
+            };
+        };
+        Ok(Contents::Int8(StoredIntegers {
+            name: name.to_owned(),
+            integers: self.files[*file].mapped(name, tensor)?,
+            shape: tensor.shape.clone(),
+            scales: self.files[*scales_file].stored_tensor(&scale_name(name), scales)?,
+        }))
     }
 
     /// Every tensor, by canonical name: that name, the key as stored, and the tensor, which is not reported as used.
     /// Stored constants that no model needs (see [`Report::ignored`]) are left out.
     ///
     /// A tensor fails with `InvalidFile` when it holds no element and with `Unsupported` when it is stored as anything
-    /// but f32, f16 or bf16.
-    pub fn tensors(&self) -> impl Iterator<Item = (&str, &str, Result<Stored>)> {
-        self.tensors.iter().filter(|(name, _)| !names::is_buffer(name)).map(|(name, Entry { file, tensor, .. })| {
-            (name.as_str(), tensor.key.as_str(), self.files[*file].stored_tensor(name, tensor))
-        })
+    /// but f32, f16, bf16, or I8 with its scales.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &str, Result<Contents>)> {
+        let wanted = self.tensors.iter().filter(|(name, _)| !names::is_buffer(name));
+        wanted.map(|(name, entry)| (name.as_str(), entry.tensor.key.as_str(), self.contents(name, entry)))
     }
 
     /// What taking a tensor that is not there fails with.
@@ -187,19 +219,21 @@ impl Weights {
     /// What has been taken so far, and what has not.
     pub fn report(&self) -> Report {
         let mut report = Report::default();
-        for (name, Entry { tensor, used, .. }) in &self.tensors {
+        for (name, Entry { tensor, used, scales, .. }) in &self.tensors {
             let list = match (used, names::is_buffer(name)) {
                 (true, _) => &mut report.used,
                 (false, true) => &mut report.ignored,
                 (false, false) => &mut report.unused,
             };
             list.push(tensor.key.clone());
+            list.extend(scales.as_ref().map(|(_, scales)| scales.key.clone()));
         }
         for list in [&mut report.used, &mut report.unused, &mut report.ignored] {
             list.sort();
         }
-        let stored = |dtype: &DType| self.used().any(|tensor| float(tensor.dtype) == Some(*dtype));
-        report.dtypes = [DType::F32, DType::F16, DType::Bf16].into_iter().filter(stored).collect();
+        let stored = |storage: &Storage| self.used().any(|tensor| stored_as(tensor.dtype) == Some(*storage));
+        let floats = [DType::F32, DType::F16, DType::Bf16].map(Storage::Float);
+        report.stored = floats.into_iter().chain([Storage::Int8]).filter(stored).collect();
         report.parameters = self.used().map(|tensor| tensor.shape.iter().map(|d| *d as u64).product::<u64>()).sum();
         report.files = self.files.iter().map(File::stored).collect();
         report
@@ -209,10 +243,14 @@ impl Weights {
     ///
     /// Reads all used tensors: for naming the culprit once a result is not finite.
     pub fn first_non_finite(&self) -> Option<NonFinite> {
-        self.tensors.iter().filter(|(_, entry)| entry.used).find_map(|(name, Entry { file, tensor, .. })| {
+        self.tensors.iter().filter(|(_, entry)| entry.used).find_map(|(name, Entry { file, tensor, scales, .. })| {
+            let (name, file, tensor) = match scales {
+                Some((file, scales)) => (scale_name(name), file, scales),
+                None => (name.clone(), file, tensor),
+            };
             let bytes = self.files[*file].bytes.as_ref().get(tensor.range.clone())?;
             let (index, value) = stored::first_non_finite(bytes, float(tensor.dtype)?, &tensor.shape)?;
-            Some(NonFinite { tensor: name.clone(), index, value })
+            Some(NonFinite { tensor: name, index, value })
         })
     }
 
@@ -224,15 +262,18 @@ impl Weights {
 impl File {
     /// `tensor`, called `name` in errors.
     fn stored_tensor(&self, name: &str, tensor: &Tensor) -> Result<Stored> {
+        let mapped = self.mapped(name, tensor)?;
+        match float(tensor.dtype) {
+            Some(dtype) => Ok(Stored { mapped, dtype, shape: tensor.shape.clone() }),
+            None => Err(quantised::wrong_type(name, tensor.dtype)),
+        }
+    }
+
+    fn mapped(&self, name: &str, tensor: &Tensor) -> Result<Mapped> {
         if tensor.range.is_empty() {
             return Err(Error::file(format!("tensor {name:?}: shape {:?} holds no element", tensor.shape)));
         }
-        let Some(dtype) = float(tensor.dtype) else {
-            let message = format!("tensor {name:?}: stored as {}, expected F32, F16 or BF16", tensor.dtype);
-            return Err(Error::unsupported(message));
-        };
-        let mapped = Mapped::new(self.bytes.clone(), tensor.range.clone())?;
-        Ok(Stored { mapped, dtype, shape: tensor.shape.clone() })
+        Mapped::new(self.bytes.clone(), tensor.range.clone())
     }
 
     fn stored(&self) -> StoredFile {
@@ -247,6 +288,14 @@ fn float(dtype: Dtype) -> Option<DType> {
         Dtype::F16 => Some(DType::F16),
         Dtype::BF16 => Some(DType::Bf16),
         _ => None,
+    }
+}
+
+/// The storage type as one that a weight can have.
+fn stored_as(dtype: Dtype) -> Option<Storage> {
+    match dtype {
+        Dtype::I8 => Some(Storage::Int8),
+        dtype => float(dtype).map(Storage::Float),
     }
 }
 

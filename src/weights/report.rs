@@ -1,6 +1,6 @@
 //! What became of a checkpoint's tensors.
 
-use crate::dtype::DType;
+use crate::dtype::Storage;
 
 /// The load report: plain data, complete once a model has taken what it wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Report {
     /// Stored constants that no model needs (`position_ids`, `token_type_ids`), by their names as stored, sorted.
     pub ignored: Vec<String>,
     /// Storage types among the taken tensors, each once, widest first.
-    pub dtypes: Vec<DType>,
+    pub stored: Vec<Storage>,
     /// Elements in the taken tensors.
     pub parameters: u64,
     /// The files, in the order they were opened.

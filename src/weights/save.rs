@@ -14,7 +14,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::dtype::DType;
+use crate::dtype::{DType, Storage};
 use crate::error::{Error, Result};
 
 /// A tensor to write. Bytes are little-endian, row-major.
@@ -22,10 +22,10 @@ pub struct Output<'a> {
     /// The name in the file.
     pub key: String,
     /// The element type.
-    pub dtype: DType,
+    pub storage: Storage,
     /// The shape; empty for a scalar.
     pub shape: Vec<usize>,
-    /// `shape` times `dtype.size()` bytes.
+    /// `shape` times `storage.size()` bytes.
     pub bytes: Cow<'a, [u8]>,
 }
 
@@ -38,7 +38,7 @@ pub struct Output<'a> {
 pub fn write(path: &Path, tensors: &[Output<'_>], metadata: &[(&str, &str)]) -> Result<()> {
     check(tensors).map_err(|e| e.within(path.display()))?;
     let mut ordered: Vec<&Output<'_>> = tensors.iter().collect();
-    ordered.sort_by(|a, b| rank(a.dtype).cmp(&rank(b.dtype)).then_with(|| a.key.cmp(&b.key)));
+    ordered.sort_by(|a, b| rank(a.storage).cmp(&rank(b.storage)).then_with(|| a.key.cmp(&b.key)));
     let header = header(&ordered, metadata);
     let file = File::create_new(path).map_err(|e| Error::io(path, &e))?;
     stream(&file, &header, &ordered).map_err(|e| Error::io(path, &e))
@@ -57,11 +57,11 @@ pub fn f32_bytes(values: &[f32]) -> Cow<'_, [u8]> {
 
 fn check(tensors: &[Output<'_>]) -> Result<()> {
     let mut keys = BTreeSet::new();
-    for Output { key, dtype, shape, bytes } in tensors {
-        let expected = shape.iter().try_fold(dtype.size(), |n, dimension| n.checked_mul(*dimension));
+    for Output { key, storage, shape, bytes } in tensors {
+        let expected = shape.iter().try_fold(storage.size(), |n, dimension| n.checked_mul(*dimension));
         if expected != Some(bytes.len()) {
             let given = bytes.len();
-            return Err(Error::argument(format!("tensor {key:?}: {given} bytes for shape {shape:?} of {dtype}")));
+            return Err(Error::argument(format!("tensor {key:?}: {given} bytes for shape {shape:?} of {storage}")));
         }
         if key == METADATA || !keys.insert(key) {
             return Err(Error::argument(format!("tensor {key:?}: a key that is taken, expected one of its own")));
@@ -73,19 +73,21 @@ fn check(tensors: &[Output<'_>]) -> Result<()> {
 const METADATA: &str = "__metadata__";
 
 /// Place of a type in the file. Wider types come first, so that every tensor is aligned to its elements.
-fn rank(dtype: DType) -> u8 {
-    match dtype {
-        DType::F32 => 0,
-        DType::Bf16 => 1,
-        DType::F16 => 2,
+fn rank(storage: Storage) -> u8 {
+    match storage {
+        Storage::Float(DType::F32) => 0,
+        Storage::Float(DType::Bf16) => 1,
+        Storage::Float(DType::F16) => 2,
+        Storage::Int8 => 3,
     }
 }
 
-fn name(dtype: DType) -> &'static str {
-    match dtype {
-        DType::F32 => "F32",
-        DType::Bf16 => "BF16",
-        DType::F16 => "F16",
+fn name(storage: Storage) -> &'static str {
+    match storage {
+        Storage::Float(DType::F32) => "F32",
+        Storage::Float(DType::Bf16) => "BF16",
+        Storage::Float(DType::F16) => "F16",
+        Storage::Int8 => "I8",
     }
 }
 
@@ -99,7 +101,7 @@ fn header(ordered: &[&Output<'_>], metadata: &[(&str, &str)]) -> Vec<u8> {
     let mut start = 0;
     for tensor in ordered {
         let end = start + tensor.bytes.len();
-        let entry = json!({"dtype": name(tensor.dtype), "shape": tensor.shape, "data_offsets": [start, end]});
+        let entry = json!({"dtype": name(tensor.storage), "shape": tensor.shape, "data_offsets": [start, end]});
         entries.insert(tensor.key.clone(), entry);
         start = end;
     }
@@ -123,15 +125,15 @@ fn stream(file: &File, header: &[u8], ordered: &[&Output<'_>]) -> io::Result<()>
 mod tests {
     use std::fs;
 
-    use safetensors::tensor::TensorView;
+    use safetensors::{Dtype, tensor::TensorView};
     use tempfile::tempdir;
 
     use super::*;
     use crate::error::Status;
     use crate::weights::Weights;
 
-    fn output<'a>(key: &str, dtype: DType, shape: &[usize], bytes: &'a [u8]) -> Output<'a> {
-        Output { key: key.into(), dtype, shape: shape.into(), bytes: bytes.into() }
+    fn output<'a>(key: &str, storage: impl Into<Storage>, shape: &[usize], bytes: &'a [u8]) -> Output<'a> {
+        Output { key: key.into(), storage: storage.into(), shape: shape.into(), bytes: bytes.into() }
     }
 
     #[test]
@@ -166,18 +168,19 @@ mod tests {
             output("c", DType::Bf16, &[2], &brain),
             output("a", DType::F32, &[1], &wide[4..]),
             output("empty", DType::F32, &[0, 5], &[]),
+            output("b.integers", Storage::Int8, &[2, 1], &half),
         ];
         write(&path, &tensors, &[("format", "pt")]).unwrap();
         let view = |tensor: &Output<'_>| {
-            let dtype = [safetensors::Dtype::F32, safetensors::Dtype::BF16, safetensors::Dtype::F16];
+            let dtype = [Dtype::F32, Dtype::BF16, Dtype::F16, Dtype::I8];
             let bytes: &[u8] = match tensor.key.as_str() {
-                "b" => &half,
+                "b" | "b.integers" => &half,
                 "z" => &wide,
                 "c" => &brain,
                 "a" => &wide[4..],
                 _ => &[],
             };
-            let view = TensorView::new(dtype[usize::from(rank(tensor.dtype))], tensor.shape.clone(), bytes).unwrap();
+            let view = TensorView::new(dtype[usize::from(rank(tensor.storage))], tensor.shape.clone(), bytes).unwrap();
             (tensor.key.clone(), view)
         };
         let metadata = [("format".to_owned(), "pt".to_owned())].into_iter().collect();

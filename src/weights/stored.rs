@@ -1,9 +1,11 @@
 //! One tensor as it lies in its file.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::save::Output;
 use crate::device::Mapped;
-use crate::dtype::{DType, Element, bf16, f16};
+use crate::dtype::{DType, bf16, f16};
 
 /// A tensor in storage: its bytes, in row-major order and little-endian, at any alignment.
 #[derive(Clone, Debug)]
@@ -17,6 +19,12 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// The tensor, to write under `key` as it is.
+    pub fn output(&self, key: String) -> Output<'_> {
+        let bytes = Cow::Borrowed(self.mapped.bytes());
+        Output { key, storage: self.dtype.into(), shape: self.shape.clone(), bytes }
+    }
+
     /// The elements as f32, which is exact for every storage type.
     pub fn to_f32(&self) -> Vec<f32> {
         values(self.mapped.bytes(), self.dtype).collect()
@@ -50,8 +58,8 @@ pub(super) fn first_non_finite(bytes: &[u8], dtype: DType, shape: &[usize]) -> O
 pub(super) fn values(bytes: &[u8], dtype: DType) -> Box<dyn Iterator<Item = f32> + '_> {
     match dtype {
         DType::F32 => Box::new(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-        DType::F16 => Box::new(bytes.chunks_exact(2).map(|b| Element::to_f32(f16::from_le_bytes([b[0], b[1]])))),
-        DType::Bf16 => Box::new(bytes.chunks_exact(2).map(|b| Element::to_f32(bf16::from_le_bytes([b[0], b[1]])))),
+        DType::F16 => Box::new(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32())),
+        DType::Bf16 => Box::new(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32())),
     }
 }
 

@@ -70,6 +70,59 @@ fn taking_names_what_is_wrong() {
     assert_eq!(weights.report().used, [""; 0]);
 }
 
+/// A matrix of two rows in 8 bits, with scales of the given shape.
+fn integers(shape: &[usize], scales: &[f32]) -> Builder {
+    Builder::default().raw("bert.x.weight", "I8", &[2, 2], &[1, 0x80, 0x7f, 0xff]).f32(
+        "bert.x.weight_scale",
+        shape,
+        scales,
+    )
+}
+
+fn matrix(builder: &Builder) -> Result<Vec<f32>> {
+    match read(builder.build())?.take_matrix("x.weight", 2, 2)? {
+        Contents::Int8(stored) => Ok(stored.quantised()?.to_f32()),
+        Contents::Float(stored) => Ok(stored.to_f32()),
+    }
+}
+
+#[test]
+fn integers_come_with_their_scales() {
+    for shape in [&[2, 1][..], &[2]] {
+        assert_eq!(matrix(&integers(shape, &[0.5, 2.0])).unwrap(), [0.5, -64.0, 254.0, -2.0]);
+    }
+    for shape in [&[1][..], &[], &[1, 1]] {
+        assert_eq!(matrix(&integers(shape, &[0.5])).unwrap(), [0.5, -64.0, 63.5, -0.5]);
+    }
+    assert_eq!(
+        matrix(&Builder::default().f32("x.weight", &[2, 2], &[1.0, 2.0, 3.0, 4.0])).unwrap(),
+        [1.0, 2.0, 3.0, 4.0]
+    );
+    let symmetric = integers(&[1], &[0.5]).raw("bert.x.weight_zero_point", "I8", &[2, 1], &[0, 0]);
+    assert_eq!(matrix(&symmetric).unwrap()[0], 0.5);
+    let mut weights = read(symmetric.build()).unwrap();
+    weights.take_matrix("x.weight", 2, 2).unwrap();
+    let report = weights.report();
+    assert_eq!(report.used, ["bert.x.weight", "bert.x.weight_scale"]);
+    assert_eq!((report.unused, report.stored, report.parameters), (vec![], vec![Storage::Int8], 4));
+}
+
+#[test]
+fn integers_that_mean_nothing_are_named() {
+    let zero = integers(&[1], &[0.5]).raw("bert.x.weight_zero_point", "I8", &[2, 1], &[0, 3]);
+    refused(matrix(&zero), Status::Unsupported, &["\"x.weight_zero_point\"", "symmetric"]);
+    let many = integers(&[3], &[0.5; 3]);
+    refused(matrix(&many), Status::InvalidFile, &["\"x.weight_scale\"", "[3]", "2 rows", "\"x.weight\""]);
+    let alone = Builder::default().raw("x.weight", "I8", &[2, 2], &[0; 4]);
+    refused(matrix(&alone), Status::Unsupported, &["\"x.weight\"", "I8", "\"x.weight_scale\""]);
+    let mut weights = read(integers(&[1], &[f32::NAN]).build()).unwrap();
+    refused(weights.take("x.weight", &[2, 2]), Status::Unsupported, &["\"x.weight\"", "I8", "F32, F16 or BF16"]);
+    refused(weights.take_matrix("x.weight", 4, 1).map(drop), Status::InvalidFile, &["[2, 2]", "[4, 1]"]);
+    assert_eq!(weights.first_non_finite(), None);
+    weights.take_matrix("x.weight", 2, 2).unwrap();
+    assert_eq!(weights.first_non_finite().unwrap().tensor, "x.weight_scale");
+}
+
 #[test]
 fn listing_tensors_uses_none() {
     let builder = Builder::default()
@@ -85,7 +138,7 @@ fn listing_tensors_uses_none() {
     refused(tensors.next().unwrap().2, Status::InvalidFile, &["\"empty\": shape [0, 3]"]);
     let (name, key, norm) = tensors.next().unwrap();
     assert_eq!((name, key), ("encoder.LayerNorm.weight", "bert.encoder.LayerNorm.gamma"));
-    let norm = norm.unwrap();
+    let norm = norm.unwrap().float().unwrap();
     assert_eq!((norm.shape.as_slice(), norm.to_f32()), (&[1, 2][..], vec![1.0, 2.0]));
     assert!(tensors.next().is_none());
     assert_eq!(weights.report().used, [""; 0]);
@@ -118,7 +171,7 @@ fn the_report_sorts_every_tensor_into_one_list() {
     assert_eq!(report.used, ["bert.b", "bert.embeddings.LayerNorm.gamma"]);
     assert_eq!(report.unused, ["classifier.bias", "cls.seq_relationship.bias"]);
     assert_eq!(report.ignored, ["bert.embeddings.position_ids"]);
-    assert_eq!(report.dtypes, [DType::F32, DType::F16]);
+    assert_eq!(report.stored, [DType::F32, DType::F16].map(Storage::Float));
     assert_eq!(report.parameters, 5);
     assert_eq!(report.files, [StoredFile { name: "buffer".into(), bytes: length }]);
     assert_eq!(report.bytes(), length);

@@ -21,7 +21,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use cloze::device::{Cpu, Cuda, Device, Hidden, Tensor};
-use cloze::dtype::{DType, Element, bf16, f16};
+use cloze::dtype::{DType, Element, Number, bf16, f16};
 
 pub use crate::emulated::{Counts, counts, schedule};
 use crate::{emulated, oracle};
@@ -263,7 +263,7 @@ macro_rules! parity {
 
 /// A device's numbers, as f32.
 pub fn to_host<D: Device, E: Element>(device: &D, tensor: &Tensor<D, E>) -> Vec<f32> {
-    tensor.to_host(device).unwrap().into_iter().map(Element::to_f32).collect()
+    tensor.to_host(device).unwrap().into_iter().map(Number::to_f32).collect()
 }
 
 /// Says loudly that a test lacks `what`.

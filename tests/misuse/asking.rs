@@ -54,8 +54,8 @@ fn a_type_of_weights_that_is_none() {
     let folder = CString::new(place.path().join("out").to_str().unwrap()).unwrap();
     let mut error = record();
     // SAFETY: live locals.
-    let status = unsafe { cloze_model_save_as(model.0, folder.as_ptr(), 3, &mut error) };
-    assert_eq!((status, message(&error)), (CLOZE_INVALID_ARGUMENT, "dtype: 3, expected 0 to 2"));
+    let status = unsafe { cloze_model_save_as(model.0, folder.as_ptr(), 4, &mut error) };
+    assert_eq!((status, message(&error)), (CLOZE_INVALID_ARGUMENT, "dtype: 4, expected 0 to 3"));
     assert!(!place.path().join("out").exists());
 }
 

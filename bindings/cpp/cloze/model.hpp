@@ -79,6 +79,7 @@ enum class Dtype : std::uint32_t {
     f32 = CLOZE_DTYPE_F32,
     f16 = CLOZE_DTYPE_F16,
     bf16 = CLOZE_DTYPE_BF16,
+    int8 = CLOZE_DTYPE_INT8, ///< the encoder's linear layers, with a scale for every output; all else as it is
 };
 
 /// What is learned, and from which targets.
@@ -455,7 +456,7 @@ public:
         detail::Call call;
         call(cloze_model_save(get(), folder.c_str(), call));
     }
-    /// Writes one with every weight in `dtype`.
+    /// Writes one with weights in `dtype`.
     void save(const std::string &folder, Dtype dtype) const {
         detail::Call call;
         call(cloze_model_save_as(get(), folder.c_str(), static_cast<std::uint32_t>(dtype), call));

@@ -32,6 +32,9 @@ namespace Cloze
 
         /// <summary>The upper half of an f32: 8 bits of precision.</summary>
         BF16 = Raw.CLOZE_DTYPE_BF16,
+
+        /// <summary>8 bits and a scale for every output in the encoder's linear layers; all else as it is.</summary>
+        Int8 = Raw.CLOZE_DTYPE_INT8,
     }
 
     /// <summary>An open model: weights, tokenizer, worker threads. It never changes, and any number of threads may use
@@ -261,9 +264,9 @@ namespace Cloze
             }
         }
 
-        /// <summary>Writes it with every weight rounded to an element type.</summary>
-        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/> names a tensor with a number that is
-        /// too large for the type; nothing is written then.</exception>
+        /// <summary>Writes it with weights rounded to an element type.</summary>
+        /// <exception cref="ClozeException"><see cref="Status.InvalidArgument"/> names a tensor with a number that the
+        /// type can not hold; nothing is written then.</exception>
         public void Save(string folder, Dtype dtype)
         {
             using (var call = new Call(CancellationToken.None, Handle))

@@ -1340,11 +1340,16 @@ namespace Cloze
         internal const uint CLOZE_DTYPE_F16 = 1;
         /// <summary>the upper half of an f32: 8 bits of precision</summary>
         internal const uint CLOZE_DTYPE_BF16 = 2;
+        /// <summary>integers from -127 to 127, and for every output of a layer what they are multiples of</summary>
+        internal const uint CLOZE_DTYPE_INT8 = 3;
 
         /// <summary>
-        /// The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. A number too large for it is
-        /// CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
-        /// Since 0.3.0
+        /// The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. With CLOZE_DTYPE_INT8 the
+        /// linear layers of the encoder are in 8 bits and all else is as cloze_model_save writes it. Such a folder
+        /// opens like any other, here and in transformers (with compressed-tensors); in CLOZE_PRECISION_INT8 it answers
+        /// as the model did before. A number that the type can not hold is CLOZE_INVALID_ARGUMENT, which names the
+        /// tensor; nothing is written then.
+        /// Since 0.3.0, CLOZE_DTYPE_INT8 since 0.4.0
         /// </summary>
         [DllImport(Library, CallingConvention = CallingConvention.Cdecl, ExactSpelling = true)]
         internal static extern int cloze_model_save_as(IntPtr model, byte* folder, uint dtype, cloze_error* error);

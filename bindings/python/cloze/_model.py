@@ -588,7 +588,8 @@ class Model(Owner):
         return metrics_of(functions.cloze_evaluate_corpus, *arguments, watch=watch)
 
     def save(self, folder: Folder, *, dtype: str | None = None) -> None:
-        """Writes a HuggingFace folder, in one step. `dtype`: every weight in "f32", "f16" or "bf16"."""
+        """Writes a HuggingFace folder, in one step. `dtype`: every weight in "f32", "f16" or "bf16", or the
+        encoder's linear layers in "int8" and all else as it is."""
         if dtype is None:
             call(functions.cloze_model_save, self._handle, path_bytes(folder))
         else:

@@ -908,6 +908,7 @@ class cloze_buffer(Structure):
 CLOZE_DTYPE_F32 = 0
 CLOZE_DTYPE_F16 = 1  # IEEE 754 binary16: 11 bits of precision, at most 65504
 CLOZE_DTYPE_BF16 = 2  # the upper half of an f32: 8 bits of precision
+CLOZE_DTYPE_INT8 = 3  # integers from -127 to 127, and for every output of a layer what they are multiples of
 
 # 17  Closed forms
 
@@ -1667,9 +1668,12 @@ class Functions:
         self.cloze_model_save = _declared(
             library, "cloze_model_save", c_int32, cloze_model, c_char_p, POINTER(cloze_error)
         )
-        # The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. A number too large for it is
-        # CLOZE_INVALID_ARGUMENT, which names the tensor; nothing is written then.
-        # Since 0.3.0
+        # The same with every weight in "dtype", CLOZE_DTYPE_..., rounded to the nearest. With CLOZE_DTYPE_INT8 the
+        # linear layers of the encoder are in 8 bits and all else is as cloze_model_save writes it. Such a folder opens
+        # like any other, here and in transformers (with compressed-tensors); in CLOZE_PRECISION_INT8 it answers as the
+        # model did before. A number that the type can not hold is CLOZE_INVALID_ARGUMENT, which names the tensor;
+        # nothing is written then.
+        # Since 0.3.0, CLOZE_DTYPE_INT8 since 0.4.0
         self.cloze_model_save_as = _declared(
             library, "cloze_model_save_as", c_int32, cloze_model, c_char_p, c_uint32, POINTER(cloze_error)
         )

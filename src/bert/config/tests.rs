@@ -110,7 +110,7 @@ fn other_computations_are_refused_by_name() {
         (json!({"is_encoder_decoder": true}), &["is_encoder_decoder: true"]),
         (json!({"add_cross_attention": true}), &["add_cross_attention: true"]),
         (json!({"pruned_heads": {"0": [1]}}), &["pruned_heads"]),
-        (json!({"quantization_config": {"bits": 4}}), &["quantization_config"]),
+        (json!({"quantization_config": {"bits": 4}}), &["quantization_config: quant_method: absent"]),
         (json!({"hidden_act": "prelu"}), &["hidden_act: \"prelu\"", "gelu_new"]),
         (json!({"position_embedding_type": "alibi"}), &["\"alibi\"", "relative_key_query"]),
         (json!({"embedding_size": 128}), &["embedding_size: 128", "hidden_size 768"]),

@@ -71,10 +71,11 @@ impl StoredAdapter {
         let mut saved = BTreeMap::new();
         for (_, key, tensor) in weights.tensors() {
             let Some(Parsed { place, path }) = keys::parse(key)? else { continue };
+            let tensor = tensor?.float()?;
             let other = match place {
-                Place::A(module) => half(&mut halves, module, path)?.a.replace(tensor?),
-                Place::B(module) => half(&mut halves, module, path)?.b.replace(tensor?),
-                Place::Saved(name) => saved.insert(name, tensor?),
+                Place::A(module) => half(&mut halves, module, path)?.a.replace(tensor),
+                Place::B(module) => half(&mut halves, module, path)?.b.replace(tensor),
+                Place::Saved(name) => saved.insert(name, tensor),
             };
             if other.is_some() {
                 return Err(Error::file(format!("tensor {key:?} is there under another key too")));

@@ -91,7 +91,7 @@ fn check(config: &LoraConfig, prefix: &str, pair: &Pair<'_>) -> Result<()> {
 }
 
 fn output(key: String, shape: Vec<usize>, values: &[f32]) -> save::Output<'_> {
-    save::Output { key, dtype: DType::F32, shape, bytes: save::f32_bytes(values) }
+    save::Output { key, storage: DType::F32.into(), shape, bytes: save::f32_bytes(values) }
 }
 
 /// A model card: what the Hub reads of an adapter, and how to load it. A JSON string is a YAML string.

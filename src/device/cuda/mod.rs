@@ -115,6 +115,7 @@ impl Cuda {
 impl Device for Cuda {
     type Activation = Working;
     type Packed = std::convert::Infallible;
+    type Integers = std::convert::Infallible;
     type Buffer<E: Scalar> = CudaBuffer<E>;
 
     fn alloc<E: Scalar>(&self, len: usize) -> Result<CudaBuffer<E>> {

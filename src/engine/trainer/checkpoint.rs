@@ -320,7 +320,7 @@ fn write_best<D: Ops>(path: &Path, learner: &Learner<D>, best: &mut Kept) -> Res
     for (name, tensor) in named {
         let values = best.next(tensor.rows() * tensor.cols())?;
         let bytes = Cow::Owned(f32_bytes(&values).into_owned());
-        outputs.push(Output { shape: stored_shape(&name, tensor), key: name, dtype: DType::F32, bytes });
+        outputs.push(Output { shape: stored_shape(&name, tensor), key: name, storage: DType::F32.into(), bytes });
     }
     save::write(path, &outputs, &[("format", "pt")])
 }
@@ -456,7 +456,7 @@ fn checkpoints(root: &Path) -> Result<Vec<u64>> {
 }
 
 fn tensors(weights: &Weights) -> Result<BTreeMap<String, Vec<f32>>> {
-    weights.tensors().map(|(name, _, stored)| Ok((name.to_owned(), stored?.to_f32()))).collect()
+    weights.tensors().map(|(name, _, stored)| Ok((name.to_owned(), stored?.float()?.to_f32()))).collect()
 }
 
 /// Pairs and saved modules under the names that train.

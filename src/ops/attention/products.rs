@@ -10,6 +10,7 @@ use crate::ops::dot::tile::{self, Band, Parts, Tile};
 use crate::ops::dot::turn::{self, interleave_bf16};
 use crate::ops::gemm::{self, Ahead, DEPTH, Rows, Start};
 use crate::ops::product::Stored;
+use crate::ops::scaled::Scaled;
 use crate::simd::dot::Dot;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 
@@ -214,7 +215,8 @@ impl<D: Dot> Products<D::Simd> for Rounded<D> {
         }
         for column in (0..dim).step_by(width) {
             let groups = &mut self.values[column * (KEYS / 2)..];
-            PairRows { values: &value[column..], stride: value_stride, depth: keys.len(), groups, width }.run(s);
+            let stored = Stored { values: &value[column..], stride: value_stride };
+            PairRows { rows: Scaled::plain(stored), depth: keys.len(), groups, width }.run(s);
         }
     }
 

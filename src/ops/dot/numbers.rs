@@ -2,6 +2,8 @@
 
 use crate::dtype::bf16;
 use crate::ops::gemm::Source;
+use crate::ops::product::Stored;
+use crate::ops::scaled::Scaled;
 use crate::simd::dot::Dot;
 use crate::simd::{Kernel, MAX_LANES, Simd};
 
@@ -99,9 +101,7 @@ pub fn write_bf16<D: Dot>(d: D, x: &[f32], groups: &mut [u32]) {
 /// `values[2k + 1, column]`), with zeros below the last row. What comes from beyond the last column is of any value.
 pub struct PairRows<'a, E> {
     /// `[depth, width]` or fewer columns.
-    pub values: &'a [E],
-    /// Elements between rows.
-    pub stride: usize,
+    pub rows: Scaled<'a, E>,
     /// Rows.
     pub depth: usize,
     /// `[⌈depth / 2⌉, width]`, and room for a vector where `width` is no whole number of them.
@@ -115,14 +115,19 @@ impl<E: Source> Kernel for PairRows<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { values, stride, depth, groups, width } = self;
+        let Self { rows, depth, groups, width } = self;
+        let Stored { values, stride } = rows.stored;
         let (pairs, wide) = (depth.div_ceil(2), width.next_multiple_of(S::LANES));
         assert!(pairs >= 1 && (pairs - 1) * width + wide <= groups.len());
         let below = |row: usize| if row < depth { row * stride } else { values.len() };
         for k in 0..pairs {
             let (low, high) = (below(2 * k), below(2 * k + 1));
+            let scales = [s.splat(rows.scale(2 * k)), s.splat(rows.scale((2 * k + 1).min(depth - 1)))];
             for column in (0..wide).step_by(S::LANES) {
-                let (low, high) = (vector(s, values, low + column), vector(s, values, high + column));
+                let (mut low, mut high) = (vector(s, values, low + column), vector(s, values, high + column));
+                if rows.scales.is_some() {
+                    (low, high) = (s.mul(scales[0], low), s.mul(scales[1], high));
+                }
                 // SAFETY: within the groups by the assertion above. A pair of rows is written before those after it, which
                 // lie where its last lanes went.
                 unsafe { s.store_bf16_pairs_ptr(groups.as_mut_ptr().add(k * width + column), low, high) };

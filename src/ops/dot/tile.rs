@@ -66,6 +66,7 @@ impl DotKernel for Heights {
 }
 
 /// Some rows of A, place by place of the depth.
+#[derive(Clone)]
 pub struct Band<'a> {
     /// Which rows.
     pub rows: Range<usize>,

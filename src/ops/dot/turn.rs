@@ -54,30 +54,23 @@ pub fn interleave_bf16<D: Dot>(
 pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usize), target: &mut [f32], stride: usize) {
     check(&source, (rows, depth), depth, target.len(), stride);
     let (values, target) = (source.values.as_ptr(), target.as_mut_ptr());
-    let whole = depth - depth % S::LANES;
     for first in (0..rows).step_by(S::LANES) {
         let count = S::LANES.min(rows - first);
-        for k in (0..whole).step_by(S::LANES) {
-            // SAFETY: places k..k + LANES of rows below `rows` are within the source, and whole numbers of `TURNED` values at
-            // those places within the target, by the check above.
+        for k in (0..depth).step_by(S::LANES) {
+            // SAFETY: the places from k on, of rows below `rows`, are within the source, and whole numbers of `TURNED` values
+            // at those places within the target, by the check above.
             unsafe {
                 let rows = values.add(first * source.stride + k);
-                turn(s, count, rows, source.stride, S::LANES, target.add(k * stride + first), stride);
-            }
-        }
-        for k in whole..depth {
-            for row in first..first + count {
-                // SAFETY: within both by the check above.
-                unsafe { target.add(k * stride + row).write(*values.add(row * source.stride + k)) };
+                turn(s, count, rows, source.stride, S::LANES.min(depth - k), target.add(k * stride + first), stride);
             }
         }
     }
 }
 
-/// Turns `count` rows of LANES values, `apart` from each other, of which the first `places` go to the target.
+/// Turns `count` rows of values, `apart` from each other, of which the first `places`, at most LANES, go to the target.
 ///
 /// # Safety
-/// The rows are valid for reads, and the target for writes of `count` values, rounded up to a whole number of [`TURNED`], at
+/// The rows are valid for reads of so many values, and the target for writes of `count` values, rounded up to a whole number of [`TURNED`], at
 /// each of the places, `stride` apart.
 #[inline(always)]
 unsafe fn turn<S: Simd>(

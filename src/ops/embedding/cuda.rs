@@ -6,7 +6,6 @@ use super::{Gradients, Op, Tables};
 use crate::batch::Batch;
 use crate::device::Hidden;
 use crate::device::cuda::{Args, Cuda, Family, Kernel, family};
-use crate::dtype::DType;
 use crate::error::Result;
 use crate::ops::Accumulate;
 use crate::ops::kernels::{Scatter, warps};
@@ -84,15 +83,10 @@ fn places(batch: &Batch) -> Vec<usize> {
 
 /// Where a table lies and the number of its type in `kernels/embedding.cu`.
 fn table(weight: &Weight<Cuda>) -> (CUdeviceptr, u32) {
-    let pointer = match weight {
-        Weight::F32(table) => table.buffer().pointer(),
-        Weight::Bf16(table) => table.buffer().pointer(),
-        Weight::F16(table) => table.buffer().pointer(),
-    };
-    let code = match weight.dtype() {
-        DType::F32 => 0,
-        DType::Bf16 => 1,
-        DType::F16 => 2,
-    };
-    (pointer, code)
+    match weight {
+        Weight::F32(table) => (table.buffer().pointer(), 0),
+        Weight::Bf16(table) => (table.buffer().pointer(), 1),
+        Weight::F16(table) => (table.buffer().pointer(), 2),
+        Weight::Int8(never) => match *never {},
+    }
 }

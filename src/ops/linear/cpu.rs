@@ -15,6 +15,7 @@ use crate::ops::packed::bands::Bands;
 use crate::ops::packed::pack;
 use crate::ops::packed::panels::{self, Target};
 use crate::ops::product::{self, Product, Right, Stored, Transposed};
+use crate::ops::scaled::{ScaledTransposed, with_scaled};
 use crate::ops::shared::SharedRows;
 use crate::simd::{Kernel, Simd};
 
@@ -50,10 +51,8 @@ impl Op for Cpu {
         let mut column = 0;
         let mut parts = Vec::with_capacity(layers.len());
         for layer in layers {
-            let columns = layer.weight.shape().0;
-            let bias = layer.bias.map(|bias| &bias.buffer().as_slice()[..columns]);
-            parts.push(Part { weight: layer.weight, packed: layer.packed, bias, column });
-            column += columns;
+            parts.push(Part { layer, column });
+            column += layer.weight.shape().0;
         }
         let packed: Option<Vec<_>> = parts.iter().map(Part::packed).collect();
         match packed {
@@ -152,11 +151,17 @@ impl Op for Cpu {
     }
 }
 
+impl<'a> Linear<'a, Cpu> {
+    /// What products with the weight are added to.
+    pub(in crate::ops) fn start(&self) -> Start<'a> {
+        let outputs = self.weight.shape().0;
+        self.bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]))
+    }
+}
+
 /// One of several layers that read the same rows.
 struct Part<'a> {
-    weight: &'a Weight<Cpu>,
-    packed: Option<&'a Packed>,
-    bias: Option<&'a [f32]>,
+    layer: &'a Linear<'a, Cpu>,
     /// Where its outputs lie in a row of y.
     column: usize,
 }
@@ -164,8 +169,8 @@ struct Part<'a> {
 impl<'a> Part<'a> {
     /// The layer's packed weight, if it has one.
     fn packed(&self) -> Option<panels::Part<'a>> {
-        let start = self.bias.map_or(Start::Zero, Start::Bias);
-        self.packed.map(|packed| panels::Part { packed, start, column: self.column })
+        let (start, column) = (self.layer.start(), self.column);
+        self.layer.packed.map(|packed| panels::Part { packed, start, column })
     }
 
     /// The layer in f32.
@@ -179,9 +184,9 @@ impl<'a> Part<'a> {
     where
         'a: 'b,
     {
-        let ((columns, depth), right) = (self.weight.shape(), Outputs(self.weight));
-        let start = self.bias.map_or(Start::Zero, Start::Bias);
-        Product { left, right, rows, depth, columns, start, activation, c, column: self.column }
+        let ((columns, depth), right) = (self.layer.weight.shape(), Outputs(self.layer.weight));
+        let (start, column) = (self.layer.start(), self.column);
+        Product { left, right, rows, depth, columns, start, activation, c, column }
     }
 }
 
@@ -192,28 +197,12 @@ struct Outputs<'a>(&'a Weight<Cpu>);
 impl Right for Outputs<'_> {
     #[inline(always)]
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let stride = self.0.shape().1;
-        match self.0 {
-            Weight::F32(w) => {
-                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
-            }
-            Weight::F16(w) => {
-                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
-            }
-            Weight::Bf16(w) => {
-                Transposed(Stored { values: w.buffer().as_slice(), stride }).pack(s, depth, columns, panel)
-            }
-        }
+        with_scaled!(self.0, rows => ScaledTransposed(rows).pack(s, depth, columns, panel));
     }
 
     #[inline(always)]
     fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
-        let stride = self.0.shape().1;
-        match self.0 {
-            Weight::F32(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
-            Weight::F16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
-            Weight::Bf16(w) => Transposed(Stored { values: w.buffer().as_slice(), stride }).ahead(depth, columns),
-        }
+        with_scaled!(self.0, rows => ScaledTransposed(rows).ahead(depth, columns))
     }
 }
 
@@ -228,19 +217,14 @@ impl Right for Inputs<'_> {
     fn pack<S: Simd>(&self, s: S, depth: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
         let (mut first, mut panel) = (0, panel);
         for layer in self.layers {
-            let (outputs, stride) = layer.weight.shape();
+            let outputs = layer.weight.shape().0;
             let part = depth.start.max(first) - first..depth.end.min(first + outputs).saturating_sub(first);
             first += outputs;
             if part.is_empty() {
                 continue;
             }
             let (here, rest) = panel.split_at_mut(part.len() * gemm::width::<S>());
-            let columns = columns.clone();
-            match layer.weight {
-                Weight::F32(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
-                Weight::F16(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
-                Weight::Bf16(w) => Stored { values: w.buffer().as_slice(), stride }.pack(s, part, columns, here),
-            }
+            with_scaled!(layer.weight, rows => rows.pack(s, part, columns.clone(), here));
             panel = rest;
         }
     }
@@ -249,14 +233,10 @@ impl Right for Inputs<'_> {
     fn ahead(&self, depth: Range<usize>, columns: Range<usize>) -> Ahead {
         let mut first = 0;
         for layer in self.layers {
-            let (outputs, stride) = layer.weight.shape();
+            let outputs = layer.weight.shape().0;
             if depth.start < first + outputs {
                 let part = depth.start - first..depth.end.min(first + outputs) - first;
-                return match layer.weight {
-                    Weight::F32(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
-                    Weight::F16(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
-                    Weight::Bf16(w) => Stored { values: w.buffer().as_slice(), stride }.ahead(part, columns),
-                };
+                return with_scaled!(layer.weight, rows => rows.ahead(part, columns));
             }
             first += outputs;
         }

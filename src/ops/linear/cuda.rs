@@ -21,6 +21,7 @@ fn reading(device: &Cuda, weight: &Weight<Cuda>, dtype: DType) -> Result<u64> {
         Weight::F32(w) => device.reading(w.buffer(), dtype),
         Weight::F16(w) => device.reading(w.buffer(), dtype),
         Weight::Bf16(w) => device.reading(w.buffer(), dtype),
+        Weight::Int8(never) => match *never {},
     }
 }
 

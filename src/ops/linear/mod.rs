@@ -12,8 +12,8 @@ mod tests;
 
 use super::Accumulate;
 use super::activation::Activation;
-use crate::device::{Device, Hidden, Tensor};
-use crate::dtype::{DType, bf16, f16};
+use crate::device::{Device, Hidden, Integers, Tensor};
+use crate::dtype::{DType, Storage, bf16, f16};
 use crate::error::{Error, Result};
 
 /// A weight matrix `[N, K]` in its storage type.
@@ -24,6 +24,8 @@ pub enum Weight<D: Device> {
     F16(Tensor<D, f16>),
     /// 16-bit, upper half of an f32.
     Bf16(Tensor<D, bf16>),
+    /// 8-bit integers, and a scale for every output.
+    Int8(D::Integers),
 }
 
 impl<D: Device> Weight<D> {
@@ -33,15 +35,17 @@ impl<D: Device> Weight<D> {
             Weight::F32(w) => w.shape(),
             Weight::F16(w) => w.shape(),
             Weight::Bf16(w) => w.shape(),
+            Weight::Int8(w) => w.shape(),
         }
     }
 
     /// Storage type.
-    pub fn dtype(&self) -> DType {
+    pub fn storage(&self) -> Storage {
         match self {
-            Weight::F32(_) => DType::F32,
-            Weight::F16(_) => DType::F16,
-            Weight::Bf16(_) => DType::Bf16,
+            Weight::F32(_) => DType::F32.into(),
+            Weight::F16(_) => DType::F16.into(),
+            Weight::Bf16(_) => DType::Bf16.into(),
+            Weight::Int8(_) => Storage::Int8,
         }
     }
 }

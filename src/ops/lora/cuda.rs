@@ -73,6 +73,7 @@ impl Op for Cuda {
             Weight::F32(w) => y.copy_from(self, w)?,
             Weight::F16(w) => self.copy_as(w.buffer(), y.buffer_mut(), outputs * depth)?,
             Weight::Bf16(w) => self.copy_as(w.buffer(), y.buffer_mut(), outputs * depth)?,
+            Weight::Int8(never) => match *never {},
         }
         let y = Matrix { start: y.buffer_mut().pointer_mut(), stride: depth };
         let output = Output { scale: lora.scale, adds: true, ..Output::of(y) };

@@ -12,6 +12,7 @@ use crate::ops::dot::numbers::{PairRows, Span, Steps};
 use crate::ops::dot::tile::{Band, Heights, Parts};
 use crate::ops::dot::turn::{self, interleave, interleave_bf16};
 use crate::ops::product::{Stored, Transposed};
+use crate::ops::scaled::Scaled;
 use crate::ops::shared::SharedRows;
 use crate::simd::MAX_LANES;
 use crate::simd::dot::{Dot, DotKernel, as_groups, as_groups_mut};
@@ -76,8 +77,9 @@ impl Bands {
     pub fn of_columns(cpu: &Cpu, a: Transposed<'_>, (rows, depth): (usize, usize)) -> Result<Self> {
         Self::build(cpu, Shape::new(cpu, rows, depth.div_ceil(2)), |rows, target| {
             let Stored { values, stride } = a.0;
-            let (values, width) = (&values[rows.start..], turn::stride(rows.len()));
-            cpu.isa().dispatch(PairRows { values, stride, depth, groups: as_groups_mut(target), width });
+            let stored = Stored { values: &values[rows.start..], stride };
+            let (groups, width) = (as_groups_mut(target), turn::stride(rows.len()));
+            cpu.isa().dispatch(PairRows { rows: Scaled::plain(stored), depth, groups, width });
             Ok(())
         })
     }
@@ -125,11 +127,25 @@ impl Bands {
         self.shape.bands.count()
     }
 
+    /// The bands to read.
+    pub fn as_slices(&self) -> Slices<'_> {
+        Slices { values: self.buffer.as_slice(), shape: self.shape }
+    }
+}
+
+/// [`Bands`] to read.
+#[derive(Clone, Copy)]
+pub struct Slices<'a> {
+    values: &'a [f32],
+    shape: Shape,
+}
+
+impl<'a> Slices<'a> {
     /// One band.
     #[inline(always)]
-    pub fn band(&self, band: usize) -> Band<'_> {
+    pub fn band(&self, band: usize) -> Band<'a> {
         let (rows, Shape { groups, stride, .. }) = (self.shape.bands.rows(band), self.shape);
-        let values = &self.buffer.as_slice()[band * stride..][..stride];
+        let values = &self.values[band * stride..][..stride];
         let (groups, end) = values.split_at(groups * turn::stride(rows.len()));
         let (scales, zeros) = end[..2 * rows.len()].split_at(rows.len());
         Band { rows, groups: as_groups(groups), scales, zeros }

@@ -1,17 +1,19 @@
 //! Weights as panels of groups. In 8 bits an output's integers go from −127 to 127, without a zero point: the weight
 //! furthest from 0 is exact.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::device::cpu::{Arithmetic, Groups, Packed};
-use crate::device::{Cpu, Device, Tensor};
+use crate::device::{Cpu, Device, Quantised};
 use crate::error::Result;
 use crate::ops::dot::numbers::{PairRows, Span, Steps, write_bf16};
 use crate::ops::dot::tile::width;
 use crate::ops::dot::turn::interleave;
-use crate::ops::gemm::{self, Source};
+use crate::ops::gemm::Source;
 use crate::ops::linear::Weight;
-use crate::ops::product::Stored;
+use crate::ops::product::{Right, Stored};
+use crate::ops::scaled::{Scaled, ScaledTransposed, with_scaled};
 use crate::simd::dot::{Dot, DotKernel, as_f32_mut, as_groups_mut};
 use crate::simd::{Kernel, Simd};
 
@@ -33,6 +35,7 @@ pub fn pack(cpu: &Cpu, weights: &[&Weight<Cpu>]) -> Result<Vec<Packed>> {
             Weight::F32(tensor) => tensor.buffer().release(),
             Weight::F16(tensor) => tensor.buffer().release(),
             Weight::Bf16(tensor) => tensor.buffer().release(),
+            Weight::Int8(integers) => integers.release(),
         }
     }
     let (groups, mut first) = (Arc::new(groups), 0);
@@ -53,13 +56,13 @@ pub fn of_weight(cpu: &Cpu, weight: &Weight<Cpu>) -> Result<Packed> {
 }
 
 /// The right factor B `[depth, columns]` of one product, in bf16.
-pub fn of_columns<E: Source>(cpu: &Cpu, b: Stored<'_, E>, (depth, columns): (usize, usize)) -> Result<Packed> {
+pub fn of_columns<E: Source>(cpu: &Cpu, b: Scaled<'_, E>, (depth, columns): (usize, usize)) -> Result<Packed> {
     let (shape, width) = ((columns, depth), cpu.dispatch_dot(Width));
     let mut groups = Groups::passing(cpu, length(shape, Arithmetic::Bf16, width))?;
     let filled = fill(cpu, shape, width, groups.as_mut_slice()?, |first, _, panel| {
-        let values = &b.values[first..];
-        let groups = &mut *panel.groups;
-        cpu.isa().dispatch(PairRows { values, stride: b.stride, depth, groups, width });
+        let Stored { values, stride } = b.stored;
+        let stored = Stored { values: &values[first..], stride };
+        cpu.isa().dispatch(PairRows { rows: Scaled { stored, ..b }, depth, groups: &mut *panel.groups, width });
         Ok(())
     })?;
     Ok(filled.packed(cpu, shape, width, Arc::new(groups), 0))
@@ -92,25 +95,41 @@ struct Panel<'a> {
 
 fn fill_weight(cpu: &Cpu, width: usize, weight: &Weight<Cpu>, groups: &mut [u32]) -> Result<Filled> {
     match weight {
-        Weight::F32(tensor) => fill_rows(cpu, width, tensor, groups),
-        Weight::F16(tensor) => fill_rows(cpu, width, tensor, groups),
-        Weight::Bf16(tensor) => fill_rows(cpu, width, tensor, groups),
+        Weight::Int8(integers) if cpu.arithmetic() == Arithmetic::Int8 => fill_integers(cpu, width, integers, groups),
+        weight => with_scaled!(weight, rows => fill_rows(cpu, width, rows, weight.shape(), groups)),
     }
 }
 
-fn fill_rows<E: Source>(cpu: &Cpu, width: usize, weight: &Tensor<Cpu, E>, groups: &mut [u32]) -> Result<Filled> {
-    let ((outputs, depth), arithmetic) = (weight.shape(), cpu.arithmetic());
-    let values = &weight.buffer().as_slice()[..outputs * depth];
+fn fill_rows<E: Source>(
+    cpu: &Cpu,
+    width: usize,
+    rows: Scaled<'_, E>,
+    shape: (usize, usize),
+    groups: &mut [u32],
+) -> Result<Filled> {
+    let (depth, arithmetic) = (shape.1, cpu.arithmetic());
     // A panel's outputs in f32, and made narrow.
     let room = if arithmetic == Arithmetic::F32 { 0 } else { depth + width * depth.div_ceil(arithmetic.numbers()) };
-    fill(cpu, weight.shape(), width, groups, |first, count, panel| {
-        let rows = &values[first * depth..][..count * depth];
+    fill(cpu, shape, width, groups, |first, count, panel| {
+        let outputs = first..first + count;
         let mut room = cpu.alloc::<f32>(room)?;
         let room = room.as_mut_slice()?;
         match arithmetic {
-            Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, depth, panel }),
-            _ => cpu.dispatch_dot(PackNarrow { arithmetic, rows, depth, width, room, panel }),
+            Arithmetic::F32 => cpu.isa().dispatch(PackF32 { rows, outputs, depth, panel }),
+            _ => cpu.dispatch_dot(PackNarrow { arithmetic, rows, outputs, depth, width, room, panel }),
         }
+        Ok(())
+    })
+}
+
+/// Integers as they are.
+fn fill_integers(cpu: &Cpu, width: usize, weight: &Quantised, groups: &mut [u32]) -> Result<Filled> {
+    let depth = weight.shape().1;
+    fill(cpu, weight.shape(), width, groups, |first, count, panel| {
+        let rows = &weight.integers()[first * depth..][..count * depth];
+        panel.scales[..count].copy_from_slice(&weight.scales()[first..][..count]);
+        let mut room = cpu.alloc::<f32>(width * depth.div_ceil(Arithmetic::Int8.numbers()))?;
+        cpu.dispatch_dot(PackIntegers { rows, depth, width, room: room.as_mut_slice()?, panel });
         Ok(())
     })
 }
@@ -149,8 +168,9 @@ impl DotKernel for Width {
 }
 
 struct PackF32<'a, 'b, E> {
-    /// `[outputs of the panel, depth]`
-    rows: &'a [E],
+    rows: Scaled<'a, E>,
+    /// Of the panel.
+    outputs: Range<usize>,
     depth: usize,
     panel: &'a mut Panel<'b>,
 }
@@ -160,15 +180,15 @@ impl<E: Source> Kernel for PackF32<'_, '_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let count = self.rows.len() / self.depth;
-        gemm::pack_rows(s, self.rows, self.depth, count, self.depth, as_f32_mut(self.panel.groups));
+        ScaledTransposed(self.rows).pack(s, 0..self.depth, self.outputs, as_f32_mut(self.panel.groups));
     }
 }
 
 struct PackNarrow<'a, 'b, E> {
     arithmetic: Arithmetic,
-    /// `[outputs of the panel, depth]`
-    rows: &'a [E],
+    rows: Scaled<'a, E>,
+    /// Of the panel.
+    outputs: Range<usize>,
     depth: usize,
     width: usize,
     /// An output in f32, then all outputs made narrow.
@@ -181,33 +201,76 @@ impl<E: Source> DotKernel for PackNarrow<'_, '_, E> {
 
     #[inline(always)]
     fn run<D: Dot>(self, d: D) {
-        let (s, lanes) = (d.simd(), <D::Simd as Simd>::LANES);
-        let (width, depth, panel) = (self.width, self.depth, self.panel);
-        let (wide, narrow) = self.room.split_at_mut(depth);
+        let (s, width, panel) = (d.simd(), self.width, self.panel);
+        let (wide, narrow) = self.room.split_at_mut(self.depth);
         let groups = narrow.len() / width;
         let numbers = as_groups_mut(narrow);
-        let count = self.rows.len() / depth;
-        numbers[count * groups..].fill(0);
-        for (output, row) in self.rows.chunks_exact(depth).enumerate() {
+        numbers[self.outputs.len() * groups..].fill(0);
+        for (output, row) in self.outputs.enumerate() {
             let numbers = &mut numbers[output * groups..][..groups];
-            for (wide, value) in wide.iter_mut().zip(row) {
-                *wide = value.to_f32();
+            let (values, scale) = self.rows.row(row);
+            for (wide, value) in wide.iter_mut().zip(values) {
+                *wide = value.to_f32() * scale;
             }
             if self.arithmetic == Arithmetic::Int8 {
                 let Span { low, high, odd } = Span::of(s, wide);
                 let scale = high.max(-low) / 127.0;
                 Steps { scale, zero: 0.0, range: (-127.0, 127.0) }.write(s, wide, numbers);
-                let bytes = numbers.iter().flat_map(|group| group.to_ne_bytes());
                 panel.scales[output] = scale + odd;
-                panel.sums[output] = bytes.map(|byte| i32::from(byte.cast_signed())).sum();
+                panel.sums[output] = sum(numbers);
             } else {
                 write_bf16(d, wide, numbers);
             }
         }
-        let target = as_f32_mut(panel.groups);
-        for first in (0..width).step_by(lanes) {
-            let rows = Stored { values: &narrow[first * groups..], stride: groups };
-            interleave(s, rows, (lanes.min(width - first), groups), &mut target[first..], width);
+        turn(d, width, narrow, panel.groups);
+    }
+}
+
+struct PackIntegers<'a, 'b> {
+    /// `[outputs of the panel, depth]`
+    rows: &'a [i8],
+    depth: usize,
+    width: usize,
+    /// Groups of all outputs.
+    room: &'a mut [f32],
+    panel: &'a mut Panel<'b>,
+}
+
+impl DotKernel for PackIntegers<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<D: Dot>(self, d: D) {
+        let (groups, panel) = (self.room.len() / self.width, self.panel);
+        let numbers = as_groups_mut(self.room);
+        numbers.fill(0);
+        for (output, row) in self.rows.chunks_exact(self.depth).enumerate() {
+            let numbers = &mut numbers[output * groups..][..groups];
+            for (group, four) in numbers.iter_mut().zip(row.chunks(4)) {
+                let mut bytes = [0; 4];
+                for (byte, q) in bytes.iter_mut().zip(four) {
+                    *byte = q.cast_unsigned();
+                }
+                *group = u32::from_ne_bytes(bytes);
+            }
+            panel.sums[output] = sum(numbers);
         }
+        turn(d, self.width, self.room, panel.groups);
+    }
+}
+
+/// Of all integers in the groups.
+fn sum(groups: &[u32]) -> i32 {
+    groups.iter().flat_map(|group| group.to_ne_bytes()).map(|byte| i32::from(byte.cast_signed())).sum()
+}
+
+/// Writes the panel of `narrow`, which has the groups of one output after the other.
+#[inline(always)]
+fn turn<D: Dot>(d: D, width: usize, narrow: &[f32], panel: &mut [u32]) {
+    let (s, lanes, groups) = (d.simd(), <D::Simd as Simd>::LANES, narrow.len() / width);
+    let target = as_f32_mut(panel);
+    for first in (0..width).step_by(lanes) {
+        let rows = Stored { values: &narrow[first * groups..], stride: groups };
+        interleave(s, rows, (lanes.min(width - first), groups), &mut target[first..], width);
     }
 }

@@ -6,11 +6,11 @@
 use std::ops::Range;
 
 use super::bands::{Bands, Filling};
+use crate::device::Cpu;
 use crate::device::cpu::{Arithmetic, Packed};
-use crate::device::{Cpu, Tensor};
 use crate::error::{Error, Result};
 use crate::ops::activation::{self, Activation};
-use crate::ops::dot::tile::{Parts, Stream, Tile, width};
+use crate::ops::dot::tile::{Band, Parts, Stream, Tile, width};
 use crate::ops::dot::turn;
 use crate::ops::gemm::{DEPTH, MAX_WIDTH, Start};
 use crate::ops::product::Stored;
@@ -27,15 +27,6 @@ pub struct Part<'a> {
     pub start: Start<'a>,
     /// Where the N outputs begin in a row of y.
     pub column: usize,
-}
-
-impl<'a> Part<'a> {
-    /// A layer's weight, with its bias `[1, N]` if it has one.
-    pub fn new(packed: &'a Packed, bias: Option<&'a Tensor<Cpu>>, column: usize) -> Self {
-        let outputs = packed.shape.0;
-        let start = bias.map_or(Start::Zero, |bias| Start::Bias(&bias.buffer().as_slice()[..outputs]));
-        Self { packed, start, column }
-    }
 }
 
 /// Where products go.
@@ -86,7 +77,7 @@ const PANELS: usize = 16;
 /// Cuts the work. Items of the same rows follow each other, so that a thread finds them in its cache; items shrink towards
 /// the end, to some bands of a panel, so that no thread waits long for another.
 fn items(left: &Bands, panels: usize, threads: usize) -> Vec<Item> {
-    let (bands, most) = (left.count(), (GROUPS / left.band(0).groups.len().max(1)).max(BANDS));
+    let (bands, most) = (left.count(), (GROUPS / left.as_slices().band(0).groups.len().max(1)).max(BANDS));
     let cut = bands.div_ceil(bands.div_ceil(most));
     let (mut items, mut tiles) = (Vec::new(), bands * panels);
     for first in (0..bands).step_by(cut) {
@@ -122,16 +113,17 @@ impl DotKernel for Block<'_> {
 
     #[inline(always)]
     fn run<D: Dot>(self, d: D) {
-        let (width, groups) = (width::<D>(), self.left.groups());
+        let (width, groups, left) = (width::<D>(), self.left.groups(), self.left.as_slices());
         let pass = if self.arithmetic == Arithmetic::F32 { DEPTH } else { groups };
         let Item { bands, panels } = self.item;
-        let stream = Stream::new::<D>(pass.min(groups), bands.len(), self.left.band(bands.start).rows.len());
+        let stream = Stream::new::<D>(pass.min(groups), bands.len(), left.band(bands.start).rows.len());
         for &(part, panel) in &self.panels[panels.clone()] {
             let Part { packed, start, column } = &self.parts[part];
             assert!(packed.width == width && packed.depth() == groups);
             let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
             let columns = panel * width..(panel + 1) * width;
-            let column = column + outputs.start;
+            let (scales, sums) = (&packed.scales[columns.clone()], &packed.sums[columns]);
+            let (panel, column) = (packed.panel(panel), column + outputs.start);
             let mut padded = [0.0; MAX_WIDTH];
             let start = match *start {
                 Start::Bias(bias) => {
@@ -142,7 +134,8 @@ impl DotKernel for Block<'_> {
             };
             let mut aside = [0.0; MAX_WIDTH * MAX_LANES];
             for index in bands.clone() {
-                let rows = self.left.band(index).rows;
+                let band = left.band(index);
+                let rows = band.rows.clone();
                 // C has no room for the columns that a last panel is filled up with.
                 let (c, c_stride) = match self.y {
                     Target::Rows(y) if outputs.len() == width => {
@@ -161,16 +154,14 @@ impl DotKernel for Block<'_> {
                         (aside.as_mut_ptr(), width)
                     }
                 };
-                for from in (0..groups).step_by(pass) {
-                    let mut band = self.left.band(index);
-                    let (part, stride) = (from..groups.min(from + pass), turn::stride(rows.len()));
-                    band.groups = &band.groups[part.start * stride..part.end * stride];
-                    let panel = &packed.panel(panel)[part.start * width..part.end * width];
+                let (mut from, stride) = (0, turn::stride(rows.len()));
+                while from < groups {
+                    let part = from..groups.min(from + pass);
                     let tile = Tile {
-                        band,
-                        panel,
-                        scales: &packed.scales[columns.clone()],
-                        sums: &packed.sums[columns.clone()],
+                        band: Band { groups: &band.groups[part.start * stride..part.end * stride], ..band.clone() },
+                        panel: &panel[part.start * width..part.end * width],
+                        scales,
+                        sums,
                         start: if from == 0 { start } else { Start::Held },
                         c,
                         c_stride,
@@ -178,6 +169,7 @@ impl DotKernel for Block<'_> {
                     };
                     // SAFETY: as above; there is room aside for the rows of a band.
                     unsafe { tile.multiply(d) };
+                    from = part.end;
                 }
                 for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
                     let values = match self.y {

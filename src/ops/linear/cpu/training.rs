@@ -7,11 +7,12 @@ use crate::device::{Cpu, Tensor};
 use crate::error::Result;
 use crate::ops::activation::Activation;
 use crate::ops::gemm::Start;
-use crate::ops::linear::{Factors, Linear, Weight};
+use crate::ops::linear::{Factors, Linear};
 use crate::ops::packed::bands::Bands;
 use crate::ops::packed::pack;
 use crate::ops::packed::panels::{self, Part, Target};
 use crate::ops::product::{Stored, Transposed};
+use crate::ops::scaled::{Scaled, with_scaled};
 use crate::ops::shared::SharedRows;
 
 /// Whether products with weights as they are stored round their factors here.
@@ -32,7 +33,7 @@ pub fn forward(
     let weights: Vec<_> = layers.iter().map(|layer| pack::of_weight(cpu, layer.weight)).collect::<Result<_>>()?;
     let (mut parts, mut column) = (Vec::with_capacity(layers.len()), 0);
     for (layer, packed) in layers.iter().zip(&weights) {
-        parts.push(Part::new(packed, layer.bias, column));
+        parts.push(Part { packed, start: layer.start(), column });
         column += packed.shape.0;
     }
     let y = SharedRows::new(&mut y.buffer_mut().as_mut_slice()?[..shape.0 * stride], stride);
@@ -52,11 +53,7 @@ pub fn backward_input(cpu: &Cpu, dy: &Tensor<Cpu>, layers: &[Linear<'_, Cpu>], d
         }
         let left = Stored { values: &dy.buffer().as_slice()[column..], stride };
         let left = Bands::of_rows(cpu, left, (rows, outputs))?;
-        let packed = match layer.weight {
-            Weight::F32(w) => pack::of_columns(cpu, stored(w), w.shape()),
-            Weight::F16(w) => pack::of_columns(cpu, stored(w), w.shape()),
-            Weight::Bf16(w) => pack::of_columns(cpu, stored(w), w.shape()),
-        }?;
+        let packed = with_scaled!(layer.weight, rows => pack::of_columns(cpu, rows, layer.weight.shape()))?;
         let part = Part { packed: &packed, start, column: 0 };
         // SAFETY: one product, and dx is borrowed exclusively.
         unsafe { panels::run(cpu, &left, &[part], Activation::Identity, Target::Rows(&dx))? };
@@ -85,10 +82,6 @@ pub struct Right(crate::device::cpu::Packed);
 impl Right {
     /// `x` `[T, K]`, of which neither is 0.
     pub fn new(cpu: &Cpu, x: &Tensor<Cpu>) -> Result<Self> {
-        pack::of_columns(cpu, stored(x), x.shape()).map(Self)
+        pack::of_columns(cpu, Scaled::of(x), x.shape()).map(Self)
     }
-}
-
-fn stored<E: crate::dtype::Scalar>(tensor: &Tensor<Cpu, E>) -> Stored<'_, E> {
-    Stored { values: tensor.buffer().as_slice(), stride: tensor.cols() }
 }
