@@ -226,11 +226,6 @@ impl Tile<'_> {
             (scales[r], zeros[r]) = (self.band.scales[r], self.band.zeros[r] as i32);
         }
         let first = vector * lanes;
-        for r in 0..ROWS {
-            for v in 0..VECTORS {
-                s.prefetch_near(self.c.wrapping_add(r * self.c_stride + first + v * lanes).cast());
-            }
-        }
         // SAFETY: the band, the panel, the scales, the sums and the bias have the lengths that `multiply` checked.
         unsafe {
             let mut sums = [[d.start(0, self.sums.as_ptr()); VECTORS]; ROWS];
@@ -242,36 +237,53 @@ impl Tile<'_> {
             }
             let (band, panel) = (self.band.groups.as_ptr(), self.panel.as_ptr().add(first));
             let groups = self.panel.len() / width::<D>();
-            let mut k = 0;
-            while k + UNROLL <= groups {
-                ahead.fetch(s);
-                // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
-                Self::step::<D, VECTORS, ROWS>(d, band, k, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, band, k + 1, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, band, k + 2, panel, &mut sums);
-                Self::step::<D, VECTORS, ROWS>(d, band, k + 3, panel, &mut sums);
-                k += UNROLL;
+            let (mut k, mut end) = (0, groups.saturating_sub(NEAR));
+            loop {
+                while k + UNROLL <= end {
+                    ahead.fetch(s);
+                    // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
+                    Self::step::<D, VECTORS, ROWS>(d, band, k, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, k + 1, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, k + 2, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, k + 3, panel, &mut sums);
+                    k += UNROLL;
+                }
+                if end == groups {
+                    break;
+                }
+                end = groups;
+                for r in 0..ROWS {
+                    for v in 0..VECTORS {
+                        s.prefetch_near(self.c.wrapping_add(r * self.c_stride + first + v * lanes).cast());
+                    }
+                }
             }
             for step in k..groups {
                 Self::step::<D, VECTORS, ROWS>(d, band, step, panel, &mut sums);
             }
-            let mut values = [[s.zero(); VECTORS]; ROWS];
-            for v in 0..VECTORS {
-                let column_scales = self.scales.as_ptr().add(first + v * lanes);
-                for r in 0..ROWS {
-                    values[r][v] = d.values(sums[r][v], scales[r], column_scales);
+            let mut bias = [s.zero(); VECTORS];
+            if let Start::Bias(values) = self.start {
+                for (v, bias) in bias.iter_mut().enumerate() {
+                    *bias = s.load_ptr(values.as_ptr().add(first + v * lanes));
                 }
             }
-            for v in 0..VECTORS {
-                let c = self.c.add(first + v * lanes);
-                for r in 0..ROWS {
-                    let c = c.add(r * self.c_stride);
-                    let start = match self.start {
-                        Start::Zero => s.zero(),
-                        Start::Bias(bias) => s.load_ptr(bias.as_ptr().add(first + v * lanes)),
-                        Start::Held => s.load_ptr(c),
-                    };
-                    s.store_ptr(c, s.add(start, values[r][v]));
+            // Two loops without a choice: in one with it the sums would have to be in memory.
+            if matches!(self.start, Start::Held) {
+                for v in 0..VECTORS {
+                    let column_scales = self.scales.as_ptr().add(first + v * lanes);
+                    for r in 0..ROWS {
+                        let c = self.c.add(r * self.c_stride + first + v * lanes);
+                        let value = d.values(sums[r][v], scales[r], column_scales);
+                        s.store_ptr(c, s.add(s.load_ptr(c), value));
+                    }
+                }
+            } else {
+                for v in 0..VECTORS {
+                    let column_scales = self.scales.as_ptr().add(first + v * lanes);
+                    for r in 0..ROWS {
+                        let c = self.c.add(r * self.c_stride + first + v * lanes);
+                        s.store_ptr(c, s.add(bias[v], d.values(sums[r][v], scales[r], column_scales)));
+                    }
                 }
             }
         }
@@ -309,3 +321,7 @@ impl Tile<'_> {
 
 /// Steps of depth between two tests for the end.
 const UNROLL: usize = 4;
+
+/// Steps before the end at which the lines of C are asked for: later they would not be there in time, earlier the panel would
+/// have passed through the nearest cache in between.
+const NEAR: usize = 64;
