@@ -37,6 +37,7 @@ from tables import names, write
 from workloads import FIRST, GROUPS, NAMES, PEERS, PRECISIONS, Group, Item, wanted
 
 ROOT = HERE.parents[2]
+NARROW = "int8 of a folder in 8 bits"
 
 # After a turn threads of the peers spin for some 200 ms.
 SETTLE = 0.3
@@ -172,23 +173,42 @@ class Comparison:
 
     def _first(self) -> None:
         """First answers. ONNX Runtime is a library: its process is measured as it is, and from the moment on when
-        Python and all libraries were loaded."""
+        Python and all libraries were loaded. Its int8 is read from a file in 8 bits, ours from the one in f32 and from a
+        folder in 8 bits, which is converted before."""
+        with tempfile.TemporaryDirectory() as folder:
+            for precision in self.options.precisions:
+                setups = {precision: self.setup}
+                if precision == "int8" and not self.refused[precision]:
+                    try:
+                        setups[NARROW] = self._narrow(Path(folder) / "int8")
+                    except Refused as refused:
+                        self._note(f"{NARROW}: not available ({refused})")
+                self._first_of(precision, setups)
+
+    def _narrow(self, folder: Path) -> Setup:
+        """The model once more, in 8 bits."""
+        output([self.setup.cloze, "convert", "--model", str(self.setup.model), "--dtype", "int8", "--out", str(folder)])
+        return dataclasses.replace(self.setup, model=folder)
+
+    def _first_of(self, precision: str, setups: dict[str, Setup]) -> None:
         kinds: tuple[tuple[Kind, str, str], ...] = (
             ("time", "time", "ms"),
             ("peak", "resident memory", "MiB"),
             ("own", "resident memory that is no file's", "MiB"),
         )
         variables = self.setup.variables()
-        for precision in self.options.precisions:
-            ours = self.setup.verb("embed", precision, "--json", TEXT)
-            script = (self.setup.python, HERE / "first_answer.py", self.setup.peers, precision, TEXT)
-            theirs = list(map(str, script)) if "ort" in self.options.peers and precision != "bf16" else []
-            for kind, title, unit in kinds:
-                contest = Contest("first answer of a new process", title, unit, ours=[precision])
-                cloze = [] if self.refused[precision] else [First(precision, ours, variables, kind, aside=False)]
-                names = (("ONNX Runtime", False), ("ONNX Runtime after imports", True)) if theirs else ()
-                peers = [First(name, theirs, variables, kind, aside) for name, aside in names]
-                self._contest(contest, cloze, peers)
+        script = (self.setup.python, HERE / "first_answer.py", self.setup.peers, precision, TEXT)
+        theirs = list(map(str, script)) if "ort" in self.options.peers and precision != "bf16" else []
+        names = (("ONNX Runtime", False), ("ONNX Runtime after imports", True)) if theirs else ()
+        for kind, title, unit in kinds:
+            contest = Contest("first answer of a new process", title, unit, ours=list(setups))
+            cloze = [
+                First(name, setup.verb("embed", precision, "--json", TEXT), variables, kind, aside=False)
+                for name, setup in setups.items()
+                if not self.refused[precision]
+            ]
+            peers = [First(name, theirs, variables, kind, aside) for name, aside in names]
+            self._contest(contest, cloze, peers)
 
     def _contest(self, contest: Contest, ours: Sequence[Side], theirs: Sequence[Side]) -> None:
         """All turns of a contest."""
