@@ -246,14 +246,16 @@ impl DotKernel for PackIntegers<'_, '_> {
         numbers.fill(0);
         for (output, row) in self.rows.chunks_exact(self.depth).enumerate() {
             let numbers = &mut numbers[output * groups..][..groups];
-            for (group, four) in numbers.iter_mut().zip(row.chunks(4)) {
-                let mut bytes = [0; 4];
-                for (byte, q) in bytes.iter_mut().zip(four) {
-                    *byte = q.cast_unsigned();
-                }
-                *group = u32::from_ne_bytes(bytes);
+            let (fours, end) = row.as_chunks::<4>();
+            for (group, four) in numbers.iter_mut().zip(fours) {
+                *group = u32::from_ne_bytes(four.map(i8::cast_unsigned));
             }
-            panel.sums[output] = sum(numbers);
+            if let Some(group) = numbers.get_mut(fours.len()) {
+                let mut four = [0; 4];
+                four[..end.len()].copy_from_slice(end);
+                *group = u32::from_ne_bytes(four.map(i8::cast_unsigned));
+            }
+            panel.sums[output] = row.iter().map(|&q| i32::from(q)).sum();
         }
         turn(d, self.width, self.room, panel.groups);
     }
@@ -261,7 +263,12 @@ impl DotKernel for PackIntegers<'_, '_> {
 
 /// Of all integers in the groups.
 fn sum(groups: &[u32]) -> i32 {
-    groups.iter().flat_map(|group| group.to_ne_bytes()).map(|byte| i32::from(byte.cast_signed())).sum()
+    let [mut a, mut b, mut c, mut d] = [0; 4];
+    for group in groups {
+        let four = group.to_ne_bytes().map(|byte| i32::from(byte.cast_signed()));
+        (a, b, c, d) = (a + four[0], b + four[1], c + four[2], d + four[3]);
+    }
+    a + b + c + d
 }
 
 /// Writes the panel of `narrow`, which has the groups of one output after the other.
