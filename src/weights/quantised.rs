@@ -63,22 +63,22 @@ pub(super) fn without_scales(name: &str) -> Error {
 impl StoredIntegers {
     /// The matrix, with a scale for every row.
     ///
-    /// Fails with `InvalidFile` where it is no matrix, or the scales are as many as neither its rows nor one.
+    /// Fails with `InvalidFile` where it is no matrix, or the scales are neither one a row nor one for all.
     pub fn quantised(&self) -> Result<Quantised> {
         let (name, scales) = (&self.name, &self.scales);
         let &[rows, cols] = self.shape.as_slice() else {
             return Err(Error::file(format!("tensor {name:?}: integers of shape {:?}, expected a matrix", self.shape)));
         };
-        let scales = match scales.to_f32() {
-            each if each.len() == rows => each,
-            one if one.len() == 1 => vec![one[0]; rows],
-            _ => {
-                return Err(Error::file(format!(
-                    "tensor {:?}: shape {:?}, expected one number for each of {rows} rows of {name:?}, or one for all",
-                    scale_name(name),
-                    scales.shape
-                )));
-            }
+        let given = scales.shape.as_slice();
+        let scales = if given == [rows] || given == [rows, 1] {
+            scales.to_f32()
+        } else if given.iter().all(|dimension| *dimension == 1) {
+            vec![scales.to_f32()[0]; rows]
+        } else {
+            return Err(Error::file(format!(
+                "tensor {:?}: shape {given:?}, expected one number for each of {rows} rows of {name:?}, or one for all",
+                scale_name(name)
+            )));
         };
         Quantised::new(self.integers.clone(), (rows, cols), scales)
     }

@@ -111,8 +111,11 @@ fn integers_come_with_their_scales() {
 fn integers_that_mean_nothing_are_named() {
     let zero = integers(&[1], &[0.5]).raw("bert.x.weight_zero_point", "I8", &[2, 1], &[0, 3]);
     refused(matrix(&zero), Status::Unsupported, &["\"x.weight_zero_point\"", "symmetric"]);
-    let many = integers(&[3], &[0.5; 3]);
-    refused(matrix(&many), Status::InvalidFile, &["\"x.weight_scale\"", "[3]", "2 rows", "\"x.weight\""]);
+    for shape in [&[3][..], &[1, 2], &[2, 2]] {
+        let other = integers(shape, &vec![0.5; shape.iter().product()]);
+        let said = format!("{shape:?}");
+        refused(matrix(&other), Status::InvalidFile, &["\"x.weight_scale\"", &said, "2 rows", "\"x.weight\""]);
+    }
     let alone = Builder::default().raw("x.weight", "I8", &[2, 2], &[0; 4]);
     refused(matrix(&alone), Status::Unsupported, &["\"x.weight\"", "I8", "\"x.weight_scale\""]);
     let mut weights = read(integers(&[1], &[f32::NAN]).build()).unwrap();
