@@ -40,7 +40,7 @@ impl Content {
             (Content::Values, Weight::F32(w)) => w.duplicate(device)?,
             (Content::Values, Weight::F16(w)) => widened(w.to_host(device)?.iter().map(|v| v.to_f32()).collect())?,
             (Content::Values, Weight::Bf16(w)) => widened(w.to_host(device)?.iter().map(|v| v.to_f32()).collect())?,
-            (Content::Values, Weight::Int8(w)) => widened(w.to_f32())?,
+            (Content::Values, Weight::Int8(w)) => widened(w.quantised().to_f32())?,
         }))
     }
 }

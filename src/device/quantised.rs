@@ -62,11 +62,8 @@ pub trait Integers: Sized + Send + Sync {
     /// The weights as they are, or back where the device multiplies numbers only.
     fn keep(quantised: Quantised) -> std::result::Result<Self, Quantised>;
 
-    /// `(N, K)`
-    fn shape(&self) -> (usize, usize);
-
-    /// The matrix in f32.
-    fn to_f32(&self) -> Vec<f32>;
+    /// What has been kept.
+    fn quantised(&self) -> &Quantised;
 }
 
 impl Integers for Quantised {
@@ -74,12 +71,8 @@ impl Integers for Quantised {
         Ok(quantised)
     }
 
-    fn shape(&self) -> (usize, usize) {
-        self.shape()
-    }
-
-    fn to_f32(&self) -> Vec<f32> {
-        self.to_f32()
+    fn quantised(&self) -> &Quantised {
+        self
     }
 }
 
@@ -88,11 +81,7 @@ impl Integers for Infallible {
         Err(quantised)
     }
 
-    fn shape(&self) -> (usize, usize) {
-        match *self {}
-    }
-
-    fn to_f32(&self) -> Vec<f32> {
+    fn quantised(&self) -> &Quantised {
         match *self {}
     }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 pub use names::{canonical, qualified};
-pub use quantised::{Contents, StoredIntegers, scale_name};
+pub use quantised::{Contents, StoredIntegers};
 pub use replace::{NewFolder, recover, remove_folder, replace_file, sweep};
 pub use report::{Report, StoredFile};
 pub use stored::{NonFinite, Stored};
@@ -36,6 +36,7 @@ use crate::dtype::{DType, Storage};
 use crate::error::{Error, Result};
 use folder::{Index, Layout};
 use header::Tensor;
+use quantised::scale_name;
 
 /// An index over one or more safetensors files, by canonical tensor name.
 ///

@@ -35,7 +35,7 @@ pub enum Contents {
 }
 
 /// The name of the scales of a matrix called `name`.
-pub fn scale_name(name: &str) -> String {
+pub(super) fn scale_name(name: &str) -> String {
     format!("{name}_scale")
 }
 

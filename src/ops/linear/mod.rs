@@ -35,7 +35,7 @@ impl<D: Device> Weight<D> {
             Weight::F32(w) => w.shape(),
             Weight::F16(w) => w.shape(),
             Weight::Bf16(w) => w.shape(),
-            Weight::Int8(w) => w.shape(),
+            Weight::Int8(w) => w.quantised().shape(),
         }
     }
 
