@@ -290,9 +290,9 @@ fn refuse_other_computations(keys: Keys) -> Result<()> {
             return Err(Error::unsupported(format!("{key}: not supported, expected absent or empty")));
         }
     }
-    match keys.object("quantization_config")? {
+    match keys.object(quantisation::KEY)? {
         Some(config) if !config.is_empty() => {
-            quantisation::check(config).map_err(|error| error.within("quantization_config"))
+            quantisation::check(config).map_err(|error| error.within(quantisation::KEY))
         }
         _ => Ok(()),
     }

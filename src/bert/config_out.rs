@@ -63,14 +63,12 @@ impl Config {
             config.insert("dtype".into(), json!(dtype.long_name()));
         }
         match quantisation::written(self, narrow) {
-            Some(value) => config.insert(QUANTISATION.into(), value),
-            None => config.shift_remove(QUANTISATION),
+            Some(value) => config.insert(quantisation::KEY.into(), value),
+            None => config.shift_remove(quantisation::KEY),
         };
         Ok(format!("{:#}\n", Value::Object(config)))
     }
 }
-
-const QUANTISATION: &str = "quantization_config";
 
 impl Problem {
     /// The value of `problem_type`.

@@ -1,13 +1,16 @@
 //! `quantization_config` of a model whose linear layers are stored in 8 bits: what compressed-tensors, the library that
 //! transformers reads such folders with, calls `int-quantized`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::parameters::LayerNames;
 use crate::error::{Error, Result};
+
+/// Where it stands in `config.json`.
+pub const KEY: &str = "quantization_config";
 
 /// Fails with `Unsupported`, naming the key, on any other way to store weights. How activations are to be rounded is not
 /// read: who opens the model chooses that.
@@ -89,10 +92,12 @@ pub fn narrow_modules(config: &Config) -> BTreeSet<String> {
 /// Patterns of Python for the modules in `narrow`, whatever a class puts before their names: one for a module of all layers
 /// where all of them are in it.
 fn targets(all: &BTreeSet<String>, narrow: &BTreeSet<String>) -> BTreeSet<String> {
-    let complete =
-        |pattern: &str| all.iter().filter(|name| of_any_layer(name) == pattern).all(|name| narrow.contains(name));
-    let pattern = |name: &String| match of_any_layer(name) {
-        pattern if all.contains(name) && complete(&pattern) => pattern,
+    let mut complete = BTreeMap::new();
+    for name in all {
+        *complete.entry(of_any_layer(name)).or_insert(true) &= narrow.contains(name);
+    }
+    let pattern = |name: &String| match complete.get_key_value(&of_any_layer(name)) {
+        Some((pattern, true)) => pattern.clone(),
         _ => regex::escape(name),
     };
     narrow.iter().map(|name| format!(r"re:(.*\.)?{}$", pattern(name))).collect()
