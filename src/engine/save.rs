@@ -36,7 +36,7 @@ impl Model {
     /// linear layers of the encoder are in 8 bits, with a scale for every output, and all else is as [`save`](Self::save)
     /// writes it.
     ///
-    /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number that `storage` can not
+    /// Fails as [`save`](Self::save) does, and with `InvalidArgument`, naming the tensor, on a number that `storage` cannot
     /// hold.
     pub fn save_as(&self, folder: &Path, storage: impl Into<Storage>) -> Result<()> {
         let storage = Some(storage.into());

@@ -70,8 +70,8 @@ pub fn interleave<S: Simd>(s: S, source: Stored<'_>, (rows, depth): (usize, usiz
 /// Turns `count` rows of values, `apart` from each other, of which the first `places`, at most LANES, go to the target.
 ///
 /// # Safety
-/// The rows are valid for reads of so many values, and the target for writes of `count` values, rounded up to a whole number of [`TURNED`], at
-/// each of the places, `stride` apart.
+/// The rows are valid for reads of so many values, and the target for writes of `count` values, rounded up to a whole number
+/// of [`TURNED`], at each of the places, `stride` apart.
 #[inline(always)]
 unsafe fn turn<S: Simd>(
     s: S,
