@@ -15,6 +15,7 @@ mod masked_lm;
 mod noise;
 mod parameters;
 pub mod peft;
+mod pieces;
 pub mod quantisation;
 mod scope;
 pub mod sentence;

@@ -17,6 +17,9 @@ use crate::pool::{Cancel, Pool};
 use crate::simd::Isa;
 use crate::simd::dot::DotKernel;
 
+/// Tokens of a thread that pass a layer at a time: what they become on the way stays in its second-level cache.
+const LAYER_TOKENS: usize = 64;
+
 /// A CPU: the threads of one model and the instruction set they use.
 #[derive(Clone)]
 pub struct Cpu {
@@ -34,6 +37,7 @@ impl Cpu {
     /// 30,522 words.
     pub const PORTIONS: Portions = Portions {
         answer_tokens: 2048,
+        layer_tokens: usize::MAX,
         answer_logits: 128,
         pass_bytes: 96 << 20,
         pass_tokens: (512, 2048),
@@ -217,7 +221,15 @@ impl Device for Cpu {
     }
 
     fn portions(&self) -> Portions {
-        Self::PORTIONS
+        let layer_tokens = match (self.arithmetic, self.memory) {
+            (Arithmetic::Bf16 | Arithmetic::Int8, Memory::Fast) => {
+                (LAYER_TOKENS * self.threads()).max(2 * LAYER_TOKENS)
+            }
+            // Of a layer in f32 the weights leave the cache before the next piece comes; those as they are stored are
+            // rearranged for every product.
+            _ => Self::PORTIONS.layer_tokens,
+        };
+        Portions { layer_tokens, ..Self::PORTIONS }
     }
 
     fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {

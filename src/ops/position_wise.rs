@@ -8,6 +8,7 @@
 
 use super::Fused;
 use super::activation::Activation;
+use super::dot::tile::Parts;
 use super::layer_norm::{self, Affine};
 use super::linear::{self, Linear};
 use super::packed::bands::Bands;
@@ -97,32 +98,56 @@ impl Op for Cpu {
         if rows == 0 {
             return Ok(Fused::No);
         }
-        let context = Stored { values: &context.buffer().as_slice()[..rows * hidden], stride: hidden };
-        let x = &mut x.buffer_mut().as_mut_slice()?[..rows * hidden];
-        let (mut sum, mut normal) = (self.alloc(rows * hidden)?, self.alloc(rows * hidden)?);
+        let parameters = Parameters { layer, attention_output, intermediate, output, wide };
+        let count = rows.div_ceil(self.portions().layer_tokens);
+        let (mut context, mut x) = (context.buffer().as_slice(), &mut x.buffer_mut().as_mut_slice()?[..rows * hidden]);
+        for part in Parts::new(rows, count).all() {
+            let (c, later) = context.split_at(part.len() * hidden);
+            let (y, below) = x.split_at_mut(part.len() * hidden);
+            parameters.replace(self, c, y, (part.len(), hidden))?;
+            (context, x) = (later, below);
+        }
+        Ok(Fused::Yes)
+    }
+}
+
+/// The parameters, packed.
+struct Parameters<'a> {
+    layer: &'a PositionWise<'a, Cpu>,
+    attention_output: Part<'a>,
+    intermediate: Part<'a>,
+    output: Part<'a>,
+    /// F
+    wide: usize,
+}
+
+impl Parameters<'_> {
+    /// x `[rows, H]` = y
+    fn replace(&self, cpu: &Cpu, context: &[f32], x: &mut [f32], (rows, hidden): (usize, usize)) -> Result<()> {
+        let Self { layer, attention_output, intermediate, output, wide } = self;
+        let (mut sum, mut normal) = (cpu.alloc(rows * hidden)?, cpu.alloc(rows * hidden)?);
         let (sum, normal) = (&mut sum.as_mut_slice()?[..], &mut normal.as_mut_slice()?[..]);
 
-        let context = Bands::of_rows(self, context, (rows, hidden))?;
-        multiply(self, &context, &attention_output, Activation::Identity, sum)?;
+        let context = Bands::of_rows(cpu, Stored { values: context, stride: hidden }, (rows, hidden))?;
+        multiply(cpu, &context, attention_output, Activation::Identity, sum)?;
         let norm = layer_norm::Forward::new(sum, Some(x), &layer.attention_norm, normal);
-        let bands = Bands::of_made_rows(self, (rows, hidden), |rows| {
+        let bands = Bands::of_made_rows(cpu, (rows, hidden), |rows| {
             // SAFETY: every band has its own rows.
-            Stored { values: unsafe { norm.run_rows(self, rows) }, stride: hidden }
+            Stored { values: unsafe { norm.run_rows(cpu, rows) }, stride: hidden }
         })?;
-        let wide = if self.arithmetic() == Arithmetic::Int8 {
-            let mut values = self.alloc(rows * wide)?;
+        let wide = if cpu.arithmetic() == Arithmetic::Int8 {
+            let mut values = cpu.alloc(rows * wide)?;
             let values = values.as_mut_slice()?;
-            multiply(self, &bands, &intermediate, layer.activation, values)?;
-            Bands::of_rows(self, Stored { values, stride: wide }, (rows, wide))?
+            multiply(cpu, &bands, intermediate, layer.activation, values)?;
+            Bands::of_rows(cpu, Stored { values, stride: *wide }, (rows, *wide))?
         } else {
-            Bands::filled(self, (rows, wide), |filling| {
+            Bands::filled(cpu, (rows, *wide), |filling| {
                 // SAFETY: one product, and the bands are filled by it alone.
-                unsafe { panels::run(self, &bands, &[intermediate], layer.activation, Target::Bands(filling)) }
+                unsafe { panels::run(cpu, &bands, &[*intermediate], layer.activation, Target::Bands(filling)) }
             })?
         };
-        multiply(self, &wide, &output, Activation::Identity, sum)?;
-        layer_norm::Forward::new(sum, Some(normal), &layer.output_norm, x).run(self)?;
-        Ok(Fused::Yes)
+        multiply(cpu, &wide, output, Activation::Identity, sum)?;
+        layer_norm::Forward::new(sum, Some(normal), &layer.output_norm, x).run(cpu)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Hidden states of chosen layers.
 
 use super::{Progress, finite, in_chunks};
-use crate::batch::{Batch, Selection, Tokens};
+use crate::batch::{Batch, Tokens};
 use crate::bert::Bert;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
@@ -23,16 +23,18 @@ pub fn hidden_states<D: Ops>(
     in_chunks(device, inputs, progress, |inputs| {
         let batch = Batch::of(inputs)?;
         let mut states = vec![vec![Vec::new(); layers.len()]; inputs.len()];
-        bert.encoder().run(device, &batch, &Selection::all(&batch), depth, &mut |layer, hidden| {
+        bert.encoder().show(device, &batch, depth, &mut |layer, sequences, hidden| {
             if !layers.contains(&layer) {
                 return Ok(());
             }
             let values = hidden.to_values(device)?;
             finite("hidden state", &values)?;
-            for (sequence, states) in states.iter_mut().enumerate() {
+            let (width, first) = (hidden.cols(), batch.rows(sequences.start).start);
+            for (sequence, states) in sequences.clone().zip(&mut states[sequences]) {
                 let rows = batch.rows(sequence);
+                let values = &values[(rows.start - first) * width..(rows.end - first) * width];
                 for (slot, _) in layers.iter().enumerate().filter(|&(_, &wanted)| wanted == layer) {
-                    states[slot] = values[rows.start * hidden.cols()..rows.end * hidden.cols()].to_vec();
+                    states[slot] = values.to_vec();
                 }
             }
             Ok(())
