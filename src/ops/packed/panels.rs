@@ -108,91 +108,147 @@ struct Block<'a> {
     y: Target<'a>,
 }
 
+/// One panel, and the columns of y that are its outputs.
+struct Columns<'a> {
+    panel: &'a [u32],
+    scales: &'a [f32],
+    sums: &'a [i32],
+    start: Start<'a>,
+    /// The first, and their number: fewer than the panel has where it is filled up.
+    first: usize,
+    count: usize,
+}
+
 impl DotKernel for Block<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<D: Dot>(self, d: D) {
         let (width, groups, left) = (width::<D>(), self.left.groups(), self.left.as_slices());
-        let pass = if self.arithmetic == Arithmetic::F32 { DEPTH } else { groups };
+        let pass = if self.arithmetic == Arithmetic::F32 { DEPTH.min(groups) } else { groups };
         let Item { bands, panels } = self.item;
-        let stream = Stream::new::<D>(pass.min(groups), bands.len(), left.band(bands.start).rows.len());
+        let stream = Stream::new::<D>(pass, bands.len(), left.band(bands.start).rows.len());
+        // Tiles that y has no room for: those of all bands, where each is taken up once a pass.
+        let room = width * MAX_LANES;
+        let mut aside = vec![0.0; room * if pass < groups { bands.len() } else { 1 }];
         for &(part, panel) in &self.panels[panels.clone()] {
-            let Part { packed, start, column } = &self.parts[part];
-            assert!(packed.width == width && packed.depth() == groups);
-            let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
-            let columns = panel * width..(panel + 1) * width;
-            let (scales, sums) = (&packed.scales[columns.clone()], &packed.sums[columns]);
-            let (panel, column) = (packed.panel(panel), column + outputs.start);
             let mut padded = [0.0; MAX_WIDTH];
-            let start = match *start {
-                Start::Bias(bias) => {
-                    padded[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
-                    Start::Bias(&padded[..width])
-                }
-                start => start,
-            };
-            let mut aside = [0.0; MAX_WIDTH * MAX_LANES];
-            for index in bands.clone() {
-                let band = left.band(index);
-                let rows = band.rows.clone();
-                // C has no room for the columns that a last panel is filled up with.
-                let (c, c_stride) = match self.y {
-                    Target::Rows(y) if outputs.len() == width => {
-                        assert!(rows.end <= y.rows());
-                        // SAFETY: every work item has its own rows and columns of y, `width` of them where the panel is whole.
-                        (unsafe { y.at(rows.start, column) }, y.stride())
-                    }
-                    _ => {
-                        assert!(rows.len() * width <= aside.len());
-                        if let (Target::Rows(y), Start::Held) = (self.y, start) {
-                            for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
-                                // SAFETY: as above.
-                                aside[..outputs.len()].copy_from_slice(unsafe { y.row(row, column, outputs.len()) });
-                            }
-                        }
-                        (aside.as_mut_ptr(), width)
-                    }
-                };
-                let (mut from, stride) = (0, turn::stride(rows.len()));
-                while from < groups {
-                    let part = from..groups.min(from + pass);
+            let columns = self.columns(part, panel, width, &mut padded);
+            for from in (0..groups).step_by(pass) {
+                let depth = from..groups.min(from + pass);
+                for (number, index) in bands.clone().enumerate() {
+                    let band = left.band(index);
+                    let (rows, stride) = (band.rows.clone(), turn::stride(band.rows.len()));
+                    let aside = &mut aside[if pass < groups { number * room } else { 0 }..][..room];
+                    let start = if from == 0 { columns.start } else { Start::Held };
+                    let (c, c_stride) = self.place(&columns, rows.clone(), width, from, aside);
                     let tile = Tile {
-                        band: Band { groups: &band.groups[part.start * stride..part.end * stride], ..band.clone() },
-                        panel: &panel[part.start * width..part.end * width],
-                        scales,
-                        sums,
-                        start: if from == 0 { start } else { Start::Held },
+                        band: Band { groups: &band.groups[depth.start * stride..depth.end * stride], ..band },
+                        panel: &columns.panel[depth.start * width..depth.end * width],
+                        scales: columns.scales,
+                        sums: columns.sums,
+                        start,
                         c,
                         c_stride,
-                        stream: Some((&stream, index - bands.start)),
+                        stream: Some((&stream, number)),
                     };
-                    // SAFETY: as above; there is room aside for the rows of a band.
+                    // SAFETY: every work item has its own rows and columns of y, and `place` found room for the tile.
                     unsafe { tile.multiply(d) };
-                    from = part.end;
-                }
-                for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
-                    let values = match self.y {
-                        Target::Rows(y) => {
-                            // SAFETY: as above.
-                            let values = unsafe { y.row(row, column, outputs.len()) };
-                            if outputs.len() < width {
-                                values.copy_from_slice(&aside[..outputs.len()]);
-                            }
-                            values
-                        }
-                        Target::Bands(_) => aside,
-                    };
-                    if self.activation != Activation::Identity {
-                        activation::apply_row(d.simd(), self.activation, values);
+                    if depth.end == groups {
+                        self.finish(d, &columns, index, rows, width, aside);
                     }
                 }
-                if let Target::Bands(y) = self.y {
-                    let values = Stored { values: &aside[..rows.len() * width], stride: width };
-                    // SAFETY: as above.
-                    unsafe { y.write(d, index, column, outputs.len(), values) };
-                }
             }
+        }
+    }
+}
+
+impl Block<'_> {
+    /// What a panel of a part is multiplied into. `padded` has room for its bias.
+    #[inline(always)]
+    fn columns<'a>(&'a self, part: usize, panel: usize, width: usize, padded: &'a mut [f32; MAX_WIDTH]) -> Columns<'a> {
+        let Part { packed, start, column } = &self.parts[part];
+        assert!(packed.width == width && packed.depth() == self.left.groups());
+        let outputs = panel * width..packed.shape.0.min((panel + 1) * width);
+        let all = panel * width..(panel + 1) * width;
+        let start = match *start {
+            Start::Bias(bias) => {
+                padded[..outputs.len()].copy_from_slice(&bias[outputs.clone()]);
+                Start::Bias(&padded[..width])
+            }
+            start => start,
+        };
+        Columns {
+            panel: packed.panel(panel),
+            scales: &packed.scales[all.clone()],
+            sums: &packed.sums[all],
+            start,
+            first: column + outputs.start,
+            count: outputs.len(),
+        }
+    }
+
+    /// Where the tile of these rows goes, and the distance of its rows there: y, or `aside` where y has no room for the
+    /// columns that a last panel is filled up with, or takes bands.
+    #[inline(always)]
+    fn place(
+        &self,
+        columns: &Columns<'_>,
+        rows: Range<usize>,
+        width: usize,
+        from: usize,
+        aside: &mut [f32],
+    ) -> (*mut f32, usize) {
+        match self.y {
+            Target::Rows(y) if columns.count == width => {
+                assert!(rows.end <= y.rows());
+                // SAFETY: the item's own, `width` columns where the panel is whole.
+                (unsafe { y.at(rows.start, columns.first) }, y.stride())
+            }
+            _ => {
+                assert!(rows.len() * width <= aside.len());
+                if let (Target::Rows(y), Start::Held, 0) = (self.y, columns.start, from) {
+                    for (row, aside) in rows.zip(aside.chunks_exact_mut(width)) {
+                        // SAFETY: the item's own.
+                        aside[..columns.count].copy_from_slice(unsafe { y.row(row, columns.first, columns.count) });
+                    }
+                }
+                (aside.as_mut_ptr(), width)
+            }
+        }
+    }
+
+    /// Activates the products of a band, and moves those that are `aside` to where they belong.
+    #[inline(always)]
+    fn finish<D: Dot>(
+        &self,
+        d: D,
+        columns: &Columns<'_>,
+        band: usize,
+        rows: Range<usize>,
+        width: usize,
+        aside: &mut [f32],
+    ) {
+        for (row, aside) in rows.clone().zip(aside.chunks_exact_mut(width)) {
+            let values = match self.y {
+                Target::Rows(y) => {
+                    // SAFETY: the item's own.
+                    let values = unsafe { y.row(row, columns.first, columns.count) };
+                    if columns.count < width {
+                        values.copy_from_slice(&aside[..columns.count]);
+                    }
+                    values
+                }
+                Target::Bands(_) => aside,
+            };
+            if self.activation != Activation::Identity {
+                activation::apply_row(d.simd(), self.activation, values);
+            }
+        }
+        if let Target::Bands(y) = self.y {
+            let values = Stored { values: &aside[..rows.len() * width], stride: width };
+            // SAFETY: the item's own.
+            unsafe { y.write(d, band, columns.first, columns.count, values) };
         }
     }
 }
