@@ -91,14 +91,24 @@ impl Pool {
     ///
     /// `cancel` is polled before every item; items that have not begun by then are left out and the result is an error.
     pub fn for_each(&self, items: usize, cancel: Option<&Cancel>, task: impl Fn(usize) + Sync) -> Result<()> {
-        let next = AtomicUsize::new(0);
+        self.for_each_ahead(items, cancel, |item, _| task(item))
+    }
+
+    /// [`Pool::for_each`] of a task that also hears which item its thread takes up next, if there is one: it can have the
+    /// memory of that on its way.
+    pub fn for_each_ahead(
+        &self,
+        items: usize,
+        cancel: Option<&Cancel>,
+        task: impl Fn(usize, Option<usize>) + Sync,
+    ) -> Result<()> {
+        let taken = AtomicUsize::new(0);
+        let take = || Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|&item| item < items);
         let work = || {
-            while cancel.is_none_or(|c| !c.is_set()) {
-                let item = next.fetch_add(1, Ordering::Relaxed);
-                if item >= items {
-                    break;
-                }
-                task(item);
+            let mut now = take();
+            while let (Some(item), true) = (now, cancel.is_none_or(|c| !c.is_set())) {
+                now = take();
+                task(item, now);
             }
         };
         match &self.workers {

@@ -100,6 +100,11 @@ impl Cpu {
         self.pool.for_each(items, self.cancel.as_ref(), task)
     }
 
+    /// See [`Pool::for_each_ahead`].
+    pub fn for_each_ahead(&self, items: usize, task: impl Fn(usize, Option<usize>) + Sync) -> Result<()> {
+        self.pool.for_each_ahead(items, self.cancel.as_ref(), task)
+    }
+
     /// [`Cpu::for_each`] of a task that may fail: an error of one of the items, if any has one.
     pub fn try_for_each(&self, items: usize, task: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
         let failure = Mutex::new(Ok(()));

@@ -94,16 +94,16 @@ pub struct Tile<'a> {
     pub c: *mut f32,
     /// Values between rows of C.
     pub c_stride: usize,
-    /// Where the panel streams from memory: how, and which tile it is of those that multiply it.
-    pub stream: Option<(&'a Stream, usize)>,
+    /// Where panels stream from memory: how, what follows the panel, and which tile it is of those that multiply it.
+    pub stream: Option<(&'a Stream, &'a [u32], usize)>,
 }
 
 /// How tiles that multiply one panel, which streams from memory, ask for as much memory as it has: a stretch ahead where the
 /// panel is read once, else what follows it.
 #[derive(Clone, Copy)]
 pub struct Stream {
-    /// From the panel's start on, in groups.
-    distance: usize,
+    /// Whether a panel is read only once.
+    once: bool,
     /// Cache lines of a panel.
     lines: usize,
     /// That a tile asks for in [`UNROLL`] steps, and in all.
@@ -121,19 +121,15 @@ impl Stream {
         let (length, steps) = (groups * width::<D>(), (groups / UNROLL).max(1));
         let lines = length * size_of::<u32>() / Ahead::LINE;
         let each = lines.div_ceil(steps * times);
-        Self {
-            distance: if times == 1 { Self::DISTANCE.min(length) } else { length },
-            lines,
-            each,
-            share: steps * each,
-        }
+        Self { once: times == 1, lines, each, share: steps * each }
     }
 
     /// What the time `index` that a tile reads the panel is to ask for.
     #[inline(always)]
-    fn ahead(&self, panel: &[u32], index: usize) -> Ahead {
+    fn ahead(&self, panel: &[u32], next: &[u32], index: usize) -> Ahead {
         let first = index * self.share;
-        let next = panel.as_ptr().wrapping_add(self.distance).cast::<u8>().wrapping_add(first * Ahead::LINE);
+        let start = if self.once { panel.as_ptr().wrapping_add(Self::DISTANCE) } else { next.as_ptr() };
+        let next = start.cast::<u8>().wrapping_add(first * Ahead::LINE);
         Ahead { next, lines: if first < self.lines { self.each } else { 0 } }
     }
 }
@@ -190,7 +186,7 @@ impl Tile<'_> {
     #[inline(always)]
     unsafe fn of_height<D: Dot, const VECTORS: usize>(&self, d: D, rows: usize) {
         let share = |part: usize, parts: usize| match self.stream {
-            Some((stream, index)) => stream.ahead(self.panel, index * parts + part),
+            Some((stream, next, index)) => stream.ahead(self.panel, next, index * parts + part),
             None => Ahead::NONE,
         };
         macro_rules! heights {

@@ -54,9 +54,9 @@ pub unsafe fn run(cpu: &Cpu, left: &Bands, parts: &[Part<'_>], activation: Activ
         .flat_map(|(part, p)| (0..p.packed.shape.0.div_ceil(p.packed.width)).map(move |panel| (part, panel)))
         .collect();
     let items = items(left, panels.len(), cpu.threads());
-    cpu.for_each(items.len(), |item| {
-        let block =
-            Block { arithmetic: cpu.arithmetic(), left, parts, panels: &panels, item: &items[item], activation, y };
+    cpu.for_each_ahead(items.len(), |item, next| {
+        let (item, next) = (&items[item], next.map(|next| panels[items[next].panels.start]));
+        let block = Block { arithmetic: cpu.arithmetic(), left, parts, panels: &panels, item, next, activation, y };
         cpu.dispatch_dot(block);
     })
 }
@@ -104,6 +104,8 @@ struct Block<'a> {
     /// Layer, and panel within it.
     panels: &'a [(usize, usize)],
     item: &'a Item,
+    /// The panel that this thread multiplies after those of the item.
+    next: Option<(usize, usize)>,
     activation: Activation,
     y: Target<'a>,
 }
@@ -131,11 +133,14 @@ impl DotKernel for Block<'_> {
         // Tiles that y has no room for: those of all bands, where each is taken up once a pass.
         let room = width * MAX_LANES;
         let mut aside = vec![0.0; room * if pass < groups { bands.len() } else { 1 }];
-        for &(part, panel) in &self.panels[panels.clone()] {
-            let mut padded = [0.0; MAX_WIDTH];
+        let (panels, mut padded) = (&self.panels[panels.clone()], [0.0; MAX_WIDTH]);
+        let following = panels[1..].iter().copied().map(Some).chain([self.next]);
+        for (&(part, panel), next) in panels.iter().zip(following) {
             let columns = self.columns(part, panel, width, &mut padded);
+            let next = next.map(|(part, panel)| self.parts[part].packed.panel(panel));
             for from in (0..groups).step_by(pass) {
                 let depth = from..groups.min(from + pass);
+                let next = if depth.end < groups { Some(&columns.panel[depth.end * width..]) } else { next };
                 for (number, index) in bands.clone().enumerate() {
                     let band = left.band(index);
                     let (rows, stride) = (band.rows.clone(), turn::stride(band.rows.len()));
@@ -150,7 +155,7 @@ impl DotKernel for Block<'_> {
                         start,
                         c,
                         c_stride,
-                        stream: Some((&stream, number)),
+                        stream: next.map(|next| (&stream, next, number)),
                     };
                     // SAFETY: every work item has its own rows and columns of y, and `place` found room for the tile.
                     unsafe { tile.multiply(d) };
