@@ -231,30 +231,31 @@ impl Tile<'_> {
                     sums[r][v] = d.start(zeros[r], column_sums);
                 }
             }
-            let (band, panel) = (self.band.groups.as_ptr(), self.panel.as_ptr().add(first));
+            let (mut band, mut panel) = (self.band.groups.as_ptr(), self.panel.as_ptr().add(first));
             let groups = self.panel.len() / width::<D>();
-            let (mut k, mut end) = (0, groups.saturating_sub(NEAR));
+            let mut later = (groups / UNROLL).min(NEAR / UNROLL);
+            let mut now = groups / UNROLL - later;
             loop {
-                while k + UNROLL <= end {
+                for _ in 0..now {
                     ahead.fetch(s);
                     // Spelled out: a loop here is unrolled too late for the sums to stay in registers.
-                    Self::step::<D, VECTORS, ROWS>(d, band, k, panel, &mut sums);
-                    Self::step::<D, VECTORS, ROWS>(d, band, k + 1, panel, &mut sums);
-                    Self::step::<D, VECTORS, ROWS>(d, band, k + 2, panel, &mut sums);
-                    Self::step::<D, VECTORS, ROWS>(d, band, k + 3, panel, &mut sums);
-                    k += UNROLL;
+                    Self::step::<D, VECTORS, ROWS>(d, band, 0, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, 1, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, 2, panel, &mut sums);
+                    Self::step::<D, VECTORS, ROWS>(d, band, 3, panel, &mut sums);
+                    (band, panel) = (band.add(UNROLL * const { stride(ROWS) }), panel.add(UNROLL * width::<D>()));
                 }
-                if end == groups {
+                if later == 0 {
                     break;
                 }
-                end = groups;
+                (now, later) = (later, 0);
                 for r in 0..ROWS {
                     for v in 0..VECTORS {
                         s.prefetch_near(self.c.wrapping_add(r * self.c_stride + first + v * lanes).cast());
                     }
                 }
             }
-            for step in k..groups {
+            for step in 0..groups % UNROLL {
                 Self::step::<D, VECTORS, ROWS>(d, band, step, panel, &mut sums);
             }
             let mut bias = [s.zero(); VECTORS];
