@@ -1,6 +1,5 @@
 //! The ragged batch: token rows laid end to end, and rows chosen from it. No padding exists anywhere.
 
-use std::iter;
 use std::ops::Range;
 
 use crate::error::{Error, Result};
@@ -112,37 +111,6 @@ impl Batch {
         first..first.saturating_add(self.rows(index).len())
     }
 
-    /// Runs of neighbouring sequences of about `tokens` tokens each, as even as sequences can be shared out; one run of
-    /// fewer.
-    pub fn runs(&self, tokens: usize) -> Vec<Range<usize>> {
-        let count = self.tokens().div_ceil(tokens.max(1));
-        if count <= 1 {
-            return iter::once(0..self.sequences()).collect();
-        }
-        // A sequence belongs where its middle lies.
-        let middle = |pair: &[usize]| (pair[0] + pair[1]) as u128 / 2;
-        let run = |pair: &[usize]| middle(pair) * count as u128 / self.tokens() as u128;
-        let runs: Vec<u128> = self.offsets.windows(2).map(run).collect();
-        let lengths = runs.chunk_by(|a, b| a == b).map(<[_]>::len);
-        lengths
-            .scan(0, |end, length| {
-                *end += length;
-                Some(*end - length..*end)
-            })
-            .collect()
-    }
-
-    /// Some of the sequences.
-    pub fn part(&self, sequences: Range<usize>) -> Self {
-        let (first, end) = (self.offsets[sequences.start], self.offsets[sequences.end]);
-        Self {
-            ids: self.ids[first..end].to_vec(),
-            types: self.types[first..end].to_vec(),
-            offsets: self.offsets[sequences.start..=sequences.end].iter().map(|offset| offset - first).collect(),
-            first_positions: self.first_positions[sequences].to_vec(),
-        }
-    }
-
     /// The end of the furthest positions: the length of the longest sequence, where none continues another.
     pub fn longest(&self) -> usize {
         (0..self.sequences()).map(|sequence| self.positions(sequence).end).max().unwrap_or(0)
@@ -242,39 +210,6 @@ mod tests {
         assert_eq!((batch.sequences(), batch.tokens()), (3, 6));
         assert_eq!(batch.offsets(), [0, 2, 3, 6]);
         assert_eq!(batch.rows(2), 3..6);
-    }
-
-    #[test]
-    fn runs_are_about_as_long_as_asked_for_and_cover_every_sequence_once() {
-        let counts = |lengths: &[usize], tokens| {
-            let (batch, mut end) = (batch(lengths), 0);
-            let mut count = |run: Range<usize>| {
-                assert_eq!(run.start, std::mem::replace(&mut end, run.end));
-                run.len()
-            };
-            let counts: Vec<usize> = batch.runs(tokens).into_iter().map(&mut count).collect();
-            assert_eq!(end, batch.sequences());
-            counts
-        };
-        assert_eq!(counts(&[3, 3, 3, 3], 6), [2, 2]);
-        assert_eq!(counts(&[3, 3, 3, 3], 12), [4]);
-        assert_eq!(counts(&[3, 3, 3, 3], 11), [2, 2], "even, and not as many as fit and a rest");
-        assert_eq!(counts(&[1, 9, 1, 1], 4), [1, 1, 2]);
-        assert_eq!(counts(&[9], 4), [1], "a sequence is not cut");
-        assert_eq!(counts(&[2, 2], 0), [1, 1]);
-        assert_eq!(counts(&[5, 5], usize::MAX), [2]);
-        assert_eq!(counts(&[], 4), [0]);
-    }
-
-    #[test]
-    fn parts_are_batches_of_their_own() {
-        let mut whole = batch(&[2, 1]);
-        whole.push_from(4, &[8, 9], &[1, 0]).unwrap();
-        let part = whole.part(1..3);
-        assert_eq!((part.ids(), part.types(), part.offsets()), (&[7, 8, 9][..], &[0, 1, 0][..], &[0, 1, 3][..]));
-        assert_eq!((part.positions(0), part.positions(1)), (0..1, 4..6));
-        assert_eq!(whole.part(0..3), whole);
-        assert!(whole.part(1..1).is_empty());
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Pool {
             n => n,
         };
         if threads == 1 {
-            return Ok(Self { workers: None, handles: Vec::new(), threads });
+            return Ok(Self::alone());
         }
         let mut handles = Vec::with_capacity(threads);
         let built = rayon_core::ThreadPoolBuilder::new()
@@ -74,6 +74,11 @@ impl Pool {
         failure.map_or(Ok(pool), Err)
     }
 
+    /// The caller's own thread.
+    pub fn alone() -> Self {
+        Self { workers: None, handles: Vec::new(), threads: 1 }
+    }
+
     /// Number of threads that work on a call.
     pub fn threads(&self) -> usize {
         self.threads
@@ -91,41 +96,65 @@ impl Pool {
     ///
     /// `cancel` is polled before every item; items that have not begun by then are left out and the result is an error.
     pub fn for_each(&self, items: usize, cancel: Option<&Cancel>, task: impl Fn(usize) + Sync) -> Result<()> {
-        self.for_each_ahead(items, cancel, |item, _| task(item))
+        self.run(items, cancel, |taken| {
+            while let Some(item) = taken.next() {
+                task(item);
+            }
+        })
     }
 
     /// [`Pool::for_each`] of a task that also hears which item its thread takes up next, if there is one: it can have the
-    /// memory of that on its way.
+    /// memory of that on its way. For many items only: a thread has two at a time, of which another cannot take one.
     pub fn for_each_ahead(
         &self,
         items: usize,
         cancel: Option<&Cancel>,
         task: impl Fn(usize, Option<usize>) + Sync,
     ) -> Result<()> {
-        let taken = AtomicUsize::new(0);
-        let take = || Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|&item| item < items);
-        let work = || {
-            let mut now = take();
-            while let (Some(item), true) = (now, cancel.is_none_or(|c| !c.is_set())) {
-                now = take();
-                task(item, now);
+        self.run(items, cancel, |taken| {
+            let mut next = taken.next();
+            while let Some(item) = next {
+                next = taken.next();
+                task(item, next);
             }
-        };
+        })
+    }
+
+    /// Runs `work` on as many threads as there are items for.
+    fn run(&self, items: usize, cancel: Option<&Cancel>, work: impl Fn(&Taken<'_>) + Sync) -> Result<()> {
+        let taken = Taken { count: AtomicUsize::new(0), items, cancel };
         match &self.workers {
             Some(workers) if items > 1 => {
                 let helpers = self.threads.min(items) - 1;
                 workers.install(|| {
                     rayon_core::scope(|scope| {
                         for _ in 0..helpers {
-                            scope.spawn(|_| work());
+                            scope.spawn(|_| work(&taken));
                         }
-                        work();
+                        work(&taken);
                     });
                 });
             }
-            _ => work(),
+            _ => work(&taken),
         }
         cancel.map_or(Ok(()), Cancel::check)
+    }
+}
+
+/// Items of a call, each of which one thread takes.
+struct Taken<'a> {
+    count: AtomicUsize,
+    items: usize,
+    cancel: Option<&'a Cancel>,
+}
+
+impl Taken<'_> {
+    /// One that nobody has, if there is any and the call goes on.
+    fn next(&self) -> Option<usize> {
+        if self.cancel.is_some_and(Cancel::is_set) {
+            return None;
+        }
+        Some(self.count.fetch_add(1, Ordering::Relaxed)).filter(|&item| item < self.items)
     }
 }
 

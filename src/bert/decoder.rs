@@ -102,7 +102,7 @@ impl<D: Ops> Encoder<D> {
     /// rows asked for, which are those that [`Encoder::forward`] gives for the whole sequences, to the bit. The last layer
     /// computes no others.
     ///
-    /// Fails as [`Encoder::states`] does; the cache then holds what it held.
+    /// Fails as [`Encoder::run`] does; the cache then holds what it held.
     pub fn step(&self, device: &D, cache: &mut Cache<D>, parts: &[Part<'_>], asked: Asked) -> Result<Hidden<D>> {
         if self.shape.direction != Direction::Causal {
             return Err(Error::internal("a step of an encoder that is not causal"));

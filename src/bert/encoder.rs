@@ -14,7 +14,6 @@ use super::config::Config;
 use super::layer::{self, Applied, Shape, Wanted, Work};
 use super::noise::{Noise, Site};
 use super::parameters::{Embeddings, Layer, Loader};
-use super::pieces::Piece;
 use super::trainable::{of_dense, of_norm, of_weight};
 
 /// Most tokens of a batch whose passes a device may record: starting operations costs time where there are few tokens, and
@@ -34,9 +33,8 @@ pub struct Encoder<D: Device> {
     pad_token: Option<u32>,
 }
 
-/// Hidden states as [`Encoder::show`] shows them: number of the layer, 0 being the embeddings; some neighbouring sequences;
-/// and `[rows, H]` of theirs.
-pub type See<'a, D> = &'a mut dyn FnMut(usize, Range<usize>, &Hidden<D>) -> Result<()>;
+/// Hidden states of one layer as [`Encoder::run`] shows them: layer number, 0 being the embeddings, and `[rows, H]`.
+pub type See<'a, D> = &'a mut dyn FnMut(usize, &Hidden<D>) -> Result<()>;
 
 /// What a training forward keeps for backward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +144,7 @@ impl<D: Ops> Encoder<D> {
 
     /// Final hidden states `[R, H]` of the rows in `rows`. The last layer computes no other rows.
     pub fn forward(&self, device: &D, batch: &Batch, rows: &Selection) -> Result<Hidden<D>> {
-        let run = || self.states(device, batch, rows, self.layers());
+        let run = || self.run(device, batch, rows, self.layers(), &mut |_, _| Ok(()));
         if batch.tokens() > REPEATED_TOKENS {
             return run();
         }
@@ -167,71 +165,45 @@ impl<D: Ops> Encoder<D> {
         ]
     }
 
-    /// Hidden states `[R, H]` after `depth` layers of the rows in `rows`; the last layer computes no others.
+    /// Hidden states `[R, H]` after `depth` layers of the rows in `rows`; every earlier layer's, of all rows, go to
+    /// `see` on the way, and the result does too.
     ///
     /// Fails when a sequence has more tokens than the model has positions, or an id has no embedding.
-    pub fn states(&self, device: &D, batch: &Batch, rows: &Selection, depth: usize) -> Result<Hidden<D>> {
-        let pieces = self.embedded(device, batch)?;
-        if depth == 0 {
-            let mut x = Tensor::new(device, 0, 0)?;
-            gather::forward(device, &Piece::joined(device, pieces)?, rows.rows(), &mut x)?;
-            return Ok(x);
-        }
-        let pieces = self.steps(device, batch, rows, 0..depth, pieces, &mut |_, _, _| Ok(()))?;
-        Piece::joined(device, pieces)
-    }
-
-    /// Shows hidden states of all rows after every layer up to `depth`.
-    ///
-    /// Fails as [`Encoder::states`] does.
-    pub fn show(&self, device: &D, batch: &Batch, depth: usize, see: See<'_, D>) -> Result<()> {
-        let pieces = self.embedded(device, batch)?;
-        for piece in &pieces {
-            see(0, piece.sequences.clone(), &piece.x)?;
-        }
-        self.steps(device, batch, &Selection::all(batch), 0..depth, pieces, see).map(drop)
-    }
-
-    fn embedded(&self, device: &D, batch: &Batch) -> Result<Vec<Piece<D>>> {
+    pub fn run(&self, device: &D, batch: &Batch, rows: &Selection, depth: usize, see: See<'_, D>) -> Result<Hidden<D>> {
         self.check_lengths(batch)?;
-        let (mut pieces, mut work) = (Piece::all(device, batch)?, Work::new(device)?);
-        for piece in &mut pieces {
-            self.embed(device, &piece.batch, &mut work)?;
-            std::mem::swap(&mut work.x, &mut piece.x);
+        let mut work = Work::new(device)?;
+        self.embed(device, batch, &mut work)?;
+        if depth == 0 {
+            gather::forward(device, &work.x, rows.rows(), &mut work.y)?;
+            see(0, &work.y)?;
+            return Ok(work.y);
         }
-        Ok(pieces)
+        see(0, &work.x)?;
+        self.steps(device, batch, rows, 0..depth, &mut work, see)?;
+        Ok(work.x)
     }
 
-    /// Takes `pieces` through some steps; the last layer computes only the rows of `rows`.
+    /// `work.x` = some steps of `work.x`; the last layer computes only the rows of `rows`.
     fn steps(
         &self,
         device: &D,
         batch: &Batch,
         rows: &Selection,
         steps: Range<usize>,
-        mut pieces: Vec<Piece<D>>,
+        work: &mut Work<D>,
         see: See<'_, D>,
-    ) -> Result<Vec<Piece<D>>> {
-        let mut work = Work::new(device)?;
+    ) -> Result<()> {
+        let all = Selection::all(batch);
         for step in steps.clone() {
             let layers = self.groups[self.schedule[step]].len();
             for inner in 0..layers {
                 let last = step + 1 == steps.end && inner + 1 == layers;
-                if last && rows.len() < batch.tokens() {
-                    // The few rows asked for of a piece would not be worth the weights that are read for them.
-                    pieces = vec![Piece::whole(device, batch, rows, pieces)?];
-                }
-                for Piece { batch, asked, x, .. } in &mut pieces {
-                    std::mem::swap(&mut work.x, x);
-                    self.applied(step, inner).forward(device, batch, asked, &mut work)?;
-                    std::mem::swap(&mut work.x, x);
-                }
+                let asked = if last { rows } else { &all };
+                self.applied(step, inner).forward(device, batch, asked, work)?;
             }
-            for piece in &pieces {
-                see(step + 1, piece.sequences.clone(), &piece.x)?;
-            }
+            see(step + 1, &work.x)?;
         }
-        Ok(pieces)
+        Ok(())
     }
 
     /// Final hidden states `[R, H]` of the rows in `rows`, from those `[T, H]` of all rows before step `from` of L.
@@ -243,9 +215,10 @@ impl<D: Ops> Encoder<D> {
         from: usize,
         states: Hidden<D>,
     ) -> Result<Hidden<D>> {
-        let pieces = Piece::holding(device, batch, states)?;
-        let pieces = self.steps(device, batch, rows, from..self.layers(), pieces, &mut |_, _, _| Ok(()))?;
-        Piece::joined(device, pieces)
+        let mut work = Work::new(device)?;
+        work.x = states;
+        self.steps(device, batch, rows, from..self.layers(), &mut work, &mut |_, _| Ok(()))?;
+        Ok(work.x)
     }
 
     /// H

@@ -15,7 +15,6 @@ mod masked_lm;
 mod noise;
 mod parameters;
 pub mod peft;
-mod pieces;
 pub mod quantisation;
 mod scope;
 pub mod sentence;

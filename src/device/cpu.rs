@@ -17,9 +17,6 @@ use crate::pool::{Cancel, Pool};
 use crate::simd::Isa;
 use crate::simd::dot::DotKernel;
 
-/// Tokens of a thread that pass a layer at a time: what they become on the way stays in its second-level cache.
-const LAYER_TOKENS: usize = 64;
-
 /// A CPU: the threads of one model and the instruction set they use.
 #[derive(Clone)]
 pub struct Cpu {
@@ -37,7 +34,6 @@ impl Cpu {
     /// 30,522 words.
     pub const PORTIONS: Portions = Portions {
         answer_tokens: 2048,
-        layer_tokens: usize::MAX,
         answer_logits: 128,
         pass_bytes: 96 << 20,
         pass_tokens: (512, 2048),
@@ -88,6 +84,11 @@ impl Cpu {
             Arithmetic::Bf16 => self.isa.dispatch_bf16(kernel),
             Arithmetic::Int8 => self.isa.dispatch_int8(kernel),
         }
+    }
+
+    /// The same CPU, for work that stays on its caller's thread.
+    pub fn alone(&self) -> Self {
+        Self { pool: Arc::new(Pool::alone()), ..self.clone() }
     }
 
     /// Number of worker threads.
@@ -226,15 +227,7 @@ impl Device for Cpu {
     }
 
     fn portions(&self) -> Portions {
-        let layer_tokens = match (self.arithmetic, self.memory) {
-            (Arithmetic::Bf16 | Arithmetic::Int8, Memory::Fast) => {
-                (LAYER_TOKENS * self.threads()).max(2 * LAYER_TOKENS)
-            }
-            // Of a layer in f32 the weights leave the cache before the next piece comes; those as they are stored are
-            // rearranged for every product.
-            _ => Self::PORTIONS.layer_tokens,
-        };
-        Portions { layer_tokens, ..Self::PORTIONS }
+        Self::PORTIONS
     }
 
     fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {

@@ -89,8 +89,6 @@ impl fmt::Debug for Mapped {
 pub struct Portions {
     /// Most tokens that answering takes at a time.
     pub answer_tokens: usize,
-    /// Tokens that pass a layer at a time, about.
-    pub layer_tokens: usize,
     /// Most rows whose logits over a vocabulary answering has at once.
     pub answer_logits: usize,
     /// Bytes of a training pass when no budget is given.

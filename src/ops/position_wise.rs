@@ -99,17 +99,30 @@ impl Op for Cpu {
             return Ok(Fused::No);
         }
         let parameters = Parameters { layer, attention_output, intermediate, output, wide };
-        let count = rows.div_ceil(self.portions().layer_tokens);
-        let (mut context, mut x) = (context.buffer().as_slice(), &mut x.buffer_mut().as_mut_slice()?[..rows * hidden]);
-        for part in Parts::new(rows, count).all() {
-            let (c, later) = context.split_at(part.len() * hidden);
-            let (y, below) = x.split_at_mut(part.len() * hidden);
-            parameters.replace(self, c, y, (part.len(), hidden))?;
-            (context, x) = (later, below);
+        let context = &context.buffer().as_slice()[..rows * hidden];
+        let x = &mut x.buffer_mut().as_mut_slice()?[..rows * hidden];
+        if rows < FEWEST * self.threads() {
+            parameters.replace(self, context, x, (rows, hidden))?;
+            return Ok(Fused::Yes);
         }
+        let parts = Parts::new(rows, rows.div_ceil(ROWS).next_multiple_of(self.threads()));
+        let (x, alone) = (SharedRows::new(x, hidden), self.alone());
+        self.try_for_each(parts.count(), |part| {
+            let rows = parts.rows(part);
+            // SAFETY: every part has its own rows.
+            let x = unsafe { x.rows_from_mut(rows.start, rows.len()) };
+            parameters.replace(&alone, &context[rows.start * hidden..rows.end * hidden], x, (rows.len(), hidden))
+        })?;
         Ok(Fused::Yes)
     }
 }
+
+/// Rows, about, that a thread takes from one end to the other by itself: what they become on the way stays in its
+/// second-level cache.
+const ROWS: usize = 64;
+/// Rows for each thread at least. Fewer would not be worth the weights, all of which every thread reads; with those, the
+/// threads share out each product.
+const FEWEST: usize = 32;
 
 /// The parameters, packed.
 struct Parameters<'a> {

@@ -54,6 +54,17 @@ impl<'a> SharedRows<'a> {
         unsafe { std::slice::from_raw_parts(self.start.add(first * self.stride), count * self.stride) }
     }
 
+    /// Neighbouring rows, to write.
+    ///
+    /// # Safety
+    /// No other reference to any of these values exists while the result lives.
+    #[allow(clippy::mut_from_ref)] // disjointness is the caller's promise
+    pub unsafe fn rows_from_mut(&self, first: usize, count: usize) -> &mut [f32] {
+        assert!(first <= self.rows && count <= self.rows - first);
+        // SAFETY: within the borrowed values by the line above, initialised, and exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(first * self.stride), count * self.stride) }
+    }
+
     /// Part of one row.
     ///
     /// # Safety

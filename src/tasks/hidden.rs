@@ -1,7 +1,7 @@
 //! Hidden states of chosen layers.
 
 use super::{Progress, finite, in_chunks};
-use crate::batch::{Batch, Tokens};
+use crate::batch::{Batch, Selection, Tokens};
 use crate::bert::Bert;
 use crate::error::{Error, Result};
 use crate::ops::Ops;
@@ -23,18 +23,16 @@ pub fn hidden_states<D: Ops>(
     in_chunks(device, inputs, progress, |inputs| {
         let batch = Batch::of(inputs)?;
         let mut states = vec![vec![Vec::new(); layers.len()]; inputs.len()];
-        bert.encoder().show(device, &batch, depth, &mut |layer, sequences, hidden| {
+        bert.encoder().run(device, &batch, &Selection::all(&batch), depth, &mut |layer, hidden| {
             if !layers.contains(&layer) {
                 return Ok(());
             }
             let values = hidden.to_values(device)?;
             finite("hidden state", &values)?;
-            let (width, first) = (hidden.cols(), batch.rows(sequences.start).start);
-            for (sequence, states) in sequences.clone().zip(&mut states[sequences]) {
+            for (sequence, states) in states.iter_mut().enumerate() {
                 let rows = batch.rows(sequence);
-                let values = &values[(rows.start - first) * width..(rows.end - first) * width];
                 for (slot, _) in layers.iter().enumerate().filter(|&(_, &wanted)| wanted == layer) {
-                    states[slot] = values.to_vec();
+                    states[slot] = values[rows.start * hidden.cols()..rows.end * hidden.cols()].to_vec();
                 }
             }
             Ok(())

@@ -75,7 +75,7 @@ impl PrefixCache {
                 return Hidden::<D>::from_values(device, &values, rows.len(), width);
             }
         }
-        let states = encoder.states(device, batch, rows, depth)?;
+        let states = encoder.run(device, batch, rows, depth, &mut |_, _| Ok(()))?;
         if self.has_room() {
             let values = states.to_values(device)?;
             for (index, &example) in examples.iter().enumerate() {
