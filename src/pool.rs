@@ -173,6 +173,8 @@ impl Drop for Pool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     #[test]
@@ -206,6 +208,23 @@ mod tests {
             for items in [0, 1, 2, 97] {
                 let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
                 pool.for_each(items, None, |i| _ = counts[i].fetch_add(1, Ordering::Relaxed)).unwrap();
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_thread_hears_of_the_item_that_it_takes_up_next() {
+        thread_local!(static HEARD: Cell<Option<usize>> = const { Cell::new(None) });
+        for threads in [1, 2, 5] {
+            let pool = Pool::new(threads).unwrap();
+            for items in [0, 1, 2, 97] {
+                let counts: Vec<AtomicUsize> = (0..items).map(|_| AtomicUsize::new(0)).collect();
+                let task = |item: usize, next: Option<usize>| {
+                    counts[item].fetch_add(1, Ordering::Relaxed);
+                    assert!(HEARD.replace(next).is_none_or(|heard| heard == item));
+                };
+                pool.for_each_ahead(items, None, task).unwrap();
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
             }
         }

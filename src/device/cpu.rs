@@ -34,6 +34,7 @@ impl Cpu {
     /// 30,522 words.
     pub const PORTIONS: Portions = Portions {
         answer_tokens: 2048,
+        encode_tokens: 2048,
         answer_logits: 128,
         pass_bytes: 96 << 20,
         pass_tokens: (512, 2048),
@@ -227,7 +228,9 @@ impl Device for Cpu {
     }
 
     fn portions(&self) -> Portions {
-        Self::PORTIONS
+        // Of fewer tokens a thread has too few rows, of more, what a layer reads has left the cache since it was written.
+        let encode_tokens = (512 * self.threads()).clamp(1024, Self::PORTIONS.encode_tokens);
+        Portions { encode_tokens, ..Self::PORTIONS }
     }
 
     fn len<E: Scalar>(buffer: &CpuBuffer<E>) -> usize {

@@ -89,6 +89,8 @@ impl fmt::Debug for Mapped {
 pub struct Portions {
     /// Most tokens that answering takes at a time.
     pub answer_tokens: usize,
+    /// The same where no head over the vocabulary follows, whose weights are worth more rows.
+    pub encode_tokens: usize,
     /// Most rows whose logits over a vocabulary answering has at once.
     pub answer_logits: usize,
     /// Bytes of a training pass when no budget is given.

@@ -51,7 +51,8 @@ fn chunks(lengths: impl IntoIterator<Item = usize>, most: usize) -> Vec<Range<us
     runs
 }
 
-/// Runs `answer` on every chunk of `inputs` and collects what it returns.
+/// Runs `answer`, which has no head over the vocabulary, or one over every row, on every chunk of `inputs` and collects what
+/// it returns.
 fn in_chunks<D: Device, R: Send>(
     device: &D,
     inputs: &[Tokens],
@@ -59,7 +60,7 @@ fn in_chunks<D: Device, R: Send>(
     answer: impl Fn(&[Tokens]) -> Result<Vec<R>> + Sync,
 ) -> Result<Vec<R>> {
     let mut results = Vec::with_capacity(inputs.len());
-    for run in chunks(inputs.iter().map(|t| t.ids.len()), device.portions().answer_tokens) {
+    for run in chunks(inputs.iter().map(|t| t.ids.len()), device.portions().encode_tokens) {
         let end = run.end;
         results.extend(device.enter(|| answer(&inputs[run]))?);
         progress(end as u64, inputs.len() as u64)?;

@@ -212,6 +212,7 @@ impl Device for Cuda {
         // A kernel of fewer rows leaves processors idle; memory is what a desktop card has to spare.
         Portions {
             answer_tokens: 32_768,
+            encode_tokens: 32_768,
             answer_logits: 1024,
             pass_bytes: 8 << 30,
             pass_tokens: (4096, 32_768),
