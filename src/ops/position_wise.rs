@@ -89,7 +89,7 @@ impl Op for Cpu {
         layer: &PositionWise<'_, Cpu>,
         x: &mut Tensor<Cpu>,
     ) -> Result<Fused> {
-        let ((rows, hidden), wide) = (x.shape(), layer.intermediate.weight.shape().0);
+        let (rows, hidden) = x.shape();
         let (Some(attention_output), Some(intermediate), Some(output)) =
             (packed(&layer.attention_output), packed(&layer.intermediate), packed(&layer.output))
         else {
@@ -98,11 +98,11 @@ impl Op for Cpu {
         if rows == 0 {
             return Ok(Fused::No);
         }
-        let parameters = Parameters { layer, attention_output, intermediate, output, wide };
+        let parameters = Parameters { layer, attention_output, intermediate, output };
         let context = &context.buffer().as_slice()[..rows * hidden];
         let x = &mut x.buffer_mut().as_mut_slice()?[..rows * hidden];
         if rows < FEWEST * self.threads() {
-            parameters.replace(self, context, x, (rows, hidden))?;
+            parameters.replace(self, context, x)?;
             return Ok(Fused::Yes);
         }
         let parts = Parts::new(rows, rows.div_ceil(ROWS).next_multiple_of(self.threads()));
@@ -111,7 +111,7 @@ impl Op for Cpu {
             let rows = parts.rows(part);
             // SAFETY: every part has its own rows.
             let x = unsafe { x.rows_from_mut(rows.start, rows.len()) };
-            parameters.replace(&alone, &context[rows.start * hidden..rows.end * hidden], x, (rows.len(), hidden))
+            parameters.replace(&alone, &context[rows.start * hidden..rows.end * hidden], x)
         })?;
         Ok(Fused::Yes)
     }
@@ -130,14 +130,14 @@ struct Parameters<'a> {
     attention_output: Part<'a>,
     intermediate: Part<'a>,
     output: Part<'a>,
-    /// F
-    wide: usize,
 }
 
 impl Parameters<'_> {
     /// x `[rows, H]` = y
-    fn replace(&self, cpu: &Cpu, context: &[f32], x: &mut [f32], (rows, hidden): (usize, usize)) -> Result<()> {
-        let Self { layer, attention_output, intermediate, output, wide } = self;
+    fn replace(&self, cpu: &Cpu, context: &[f32], x: &mut [f32]) -> Result<()> {
+        let Self { layer, attention_output, intermediate, output } = self;
+        let (wide, hidden) = intermediate.packed.shape;
+        let rows = x.len() / hidden;
         let (mut sum, mut normal) = (cpu.alloc(rows * hidden)?, cpu.alloc(rows * hidden)?);
         let (sum, normal) = (&mut sum.as_mut_slice()?[..], &mut normal.as_mut_slice()?[..]);
 
@@ -152,9 +152,9 @@ impl Parameters<'_> {
             let mut values = cpu.alloc(rows * wide)?;
             let values = values.as_mut_slice()?;
             multiply(cpu, &bands, intermediate, layer.activation, values)?;
-            Bands::of_rows(cpu, Stored { values, stride: *wide }, (rows, *wide))?
+            Bands::of_rows(cpu, Stored { values, stride: wide }, (rows, wide))?
         } else {
-            Bands::filled(cpu, (rows, *wide), |filling| {
+            Bands::filled(cpu, (rows, wide), |filling| {
                 // SAFETY: one product, and the bands are filled by it alone.
                 unsafe { panels::run(cpu, &bands, &[*intermediate], layer.activation, Target::Bands(filling)) }
             })?
